@@ -241,7 +241,7 @@ fn session(
             second.decoder(capacity)?,
             name,
             model.config().vocab,
-        )?));
+        )));
     }
     let mut target = model.decoder(capacity)?;
     if let Some(head) = Head::load_built_in(sha256, HeadForm::Eagle, model)? {

@@ -232,6 +232,8 @@ fn monitor(args: &[String], (width, height): (u16, u16), folder: &Path) -> Outco
     let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_speclight"));
     command.arg("--once");
     command.args(args);
+    // Without the slow start of the first prompts.
+    command.args(["--pace", "full"]);
     environment(folder).into_iter().for_each(|(name, value)| command.env(name, value));
     command.env("NO_COLOR", "");
     let mut reader = pair.master.try_clone_reader().unwrap();

@@ -150,6 +150,7 @@ fn recorded(options: &Options) -> Result<Vec<Event>> {
                 step,
                 look: *look,
                 curve: None,
+                tree: None,
                 systematic: true,
             });
         }

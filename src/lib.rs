@@ -11,22 +11,27 @@
 //! | [`train`] | training of draft heads by distillation | the terminal, tokio |
 //! | [`telemetry`] | [`telemetry::StepRecord`], its sinks and summaries | the terminal, tokio |
 //! | [`study`] | side-by-side runs of several settings on the same text | the terminal, tokio |
+//! | [`attach`] | running servers of other engines, gauged from outside | the terminal, tokio |
 //! | [`registry`] | discovery and download of models | the terminal, tokio |
 //! | [`sanitize`] | sanitizing of untrusted text for display | the terminal, tokio |
 //! | `app`, `theme`, `ui` | state, update and views of the monitor | model types (`ui`) |
 //! | `export` | image files of the screen | model types |
 //! | [`cli`] | one file per subcommand | - |
 
+pub mod attach;
 pub mod cli;
 pub mod distribution;
 pub mod draft;
 pub mod engine;
+#[cfg(test)]
+mod fuzzing;
 mod guarded;
 mod hex;
 pub mod model;
 mod processes;
 pub mod registry;
 pub mod sanitize;
+mod signals;
 pub mod study;
 pub mod telemetry;
 pub mod theory;

@@ -19,12 +19,18 @@ impl Drop for Processes {
 
 fn main() -> ExitCode {
     cli::report_panics();
+    cli::prepare_signals();
     let parsed = match Cli::parse_args(std::env::args_os()) {
         Ok(parsed) => parsed,
         Err(error) if !error.use_stderr() => {
-            // --help and --version: a closed standard output is not an error.
-            let _ = error.print();
-            return ExitCode::SUCCESS;
+            // --help and --version: a reader that ends early is not an error.
+            return match error.print() {
+                Err(why) if why.kind() != std::io::ErrorKind::BrokenPipe => {
+                    cli::warn(&format!("can't write standard output: {why}"));
+                    ExitCode::FAILURE
+                }
+                _ => ExitCode::SUCCESS,
+            };
         }
         Err(error) => {
             cli::warn(&cli::format_usage_error(&error));

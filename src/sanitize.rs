@@ -245,7 +245,7 @@ pub fn format_error_chain(error: &anyhow::Error) -> String {
 ///
 /// These are controls, bidirectional and other format characters, fillers, tags, variation
 /// selectors, skin tones, odd spaces and private use.
-fn is_hidden(c: char) -> bool {
+pub(crate) fn is_hidden(c: char) -> bool {
     c.is_control()
         || matches!(u32::from(c),
             0xA0 | 0xAD | 0x34F | 0x600..=0x605 | 0x61C | 0x6DD | 0x70F | 0x890..=0x891 | 0x8E2 | 0x115F..=0x1160 | 0x1680

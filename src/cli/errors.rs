@@ -5,8 +5,10 @@
 
 use std::io::{self, Write};
 
+use anyhow::Context;
+
 use crate::guarded::is_catching_panic;
-use crate::model::device::default_threads;
+use crate::model::device::{default_threads, granted_threads};
 use crate::sanitize::{format_error_chain, sanitize_line, sanitize_lines};
 
 /// Formats an error and its causes as one line, with control characters escaped.
@@ -25,31 +27,43 @@ pub fn warn(line: &str) {
 ///
 /// # Errors
 /// If standard output can't be written.
-pub fn print_line(line: &str) -> io::Result<()> {
-    writeln!(io::stdout(), "{}", sanitize_line(line))
+pub fn print_line(line: &str) -> anyhow::Result<()> {
+    print_bytes(format!("{}\n", sanitize_line(line)).as_bytes())
 }
 
 /// Writes lines to standard output, with control characters except newlines escaped.
 ///
 /// # Errors
 /// If standard output can't be written.
-pub fn print_lines(text: &str) -> io::Result<()> {
-    io::stdout().write_all(sanitize_lines(text).as_bytes())
+pub fn print_lines(text: &str) -> anyhow::Result<()> {
+    print_bytes(sanitize_lines(text).as_bytes())
+}
+
+/// Writes bytes of this program's own to standard output, and flushes it.
+///
+/// # Errors
+/// If standard output can't be written.
+pub fn print_bytes(bytes: &[u8]) -> anyhow::Result<()> {
+    let mut out = io::stdout();
+    out.write_all(bytes).and_then(|()| out.flush()).context("can't write standard output")
 }
 
 /// Warns if more threads are requested than there are cores.
 pub fn warn_if_too_many_threads(threads: Option<usize>) {
-    if let Some(line) = threads.and_then(|threads| too_many_threads(threads, default_threads())) {
+    if let Some(line) = threads.and_then(|threads| {
+        too_many_threads(threads, default_threads(), granted_threads(Some(threads)))
+    }) {
         warn(&line);
     }
 }
 
-fn too_many_threads(threads: usize, cores: usize) -> Option<String> {
+fn too_many_threads(threads: usize, cores: usize, granted: usize) -> Option<String> {
     (threads > cores).then(|| {
         let cores_of_it = if cores == 1 { "1 core".to_owned() } else { format!("{cores} cores") };
+        let used = if granted < threads { format!("; {granted} are used") } else { String::new() };
         format!(
-            "--threads {threads}: only {cores_of_it} available, and threads that share a core wait for each other; give \
-             --threads {cores}"
+            "--threads {threads}: only {cores_of_it} available, and threads that share a core wait \
+             for each other{used}; give --threads {cores}"
         )
     })
 }
@@ -110,20 +124,19 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::cli::Cli;
-    use anyhow::Context;
     use clap::Parser;
 
     #[test]
     fn more_threads_than_cores_are_warned_of_in_one_line() {
-        assert_eq!((too_many_threads(2, 2), too_many_threads(1, 8)), (None, None));
-        let said = too_many_threads(9, 2).unwrap();
+        assert_eq!((too_many_threads(2, 2, 2), too_many_threads(1, 8, 1)), (None, None));
+        let said = too_many_threads(9, 2, 4).unwrap();
         assert!(
             said.starts_with("--threads 9: only 2 cores available")
                 && said.ends_with("give --threads 2"),
             "{said}"
         );
         assert!(!said.contains('\n'));
-        assert!(too_many_threads(2, 1).unwrap().contains("only 1 core available"));
+        assert!(too_many_threads(2, 1, 2).unwrap().contains("only 1 core available"));
     }
 
     #[test]

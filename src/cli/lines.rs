@@ -3,13 +3,16 @@
 //! JSON lines, tables and pictures are written through [`Lines`].
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal, Read as _, Seek as _, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, bail};
 use serde::Serialize;
 
+use super::overlap::{part_path, resolve};
 use crate::sanitize::{sanitize_json, sanitize_lines};
+use crate::signals::before_end;
 
 /// Writer of output to a file or to standard output; every write is flushed.
 ///
@@ -33,8 +36,27 @@ struct PartFile {
     goal: PathBuf,
 }
 
+/// Temporary files of this process, removed if a signal ends it.
+static PARTS: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+
+/// Removes the temporary files of unfinished outputs.
+fn remove_parts() {
+    for part in PARTS.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+        let _ = std::fs::remove_file(part);
+    }
+}
+
+impl PartFile {
+    fn new(file: File, at: PathBuf, goal: PathBuf) -> PartFile {
+        before_end(remove_parts);
+        PARTS.lock().unwrap_or_else(PoisonError::into_inner).push(at.clone());
+        PartFile { file, at, goal }
+    }
+}
+
 impl Drop for PartFile {
     fn drop(&mut self) {
+        PARTS.lock().unwrap_or_else(PoisonError::into_inner).retain(|part| *part != self.at);
         // After the rename no file has this name.
         let _ = std::fs::remove_file(&self.at);
     }
@@ -64,7 +86,7 @@ impl AtomicOutput {
             )
         };
         // A symbolic link is followed, not replaced.
-        let goal = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        let goal = resolve(path);
         let there = goal.metadata();
         if there.as_ref().is_ok_and(|there| there.is_dir()) || goal.file_name().is_none() {
             bail!("can't write {name}: it is a folder; give a file, or - for standard output");
@@ -78,9 +100,7 @@ impl AtomicOutput {
             // A read-only file must not be replaced either.
             OpenOptions::new().write(true).open(&goal).with_context(cure)?;
         }
-        let mut at = goal.clone().into_os_string();
-        at.push(".part");
-        let at = PathBuf::from(at);
+        let at = part_path(&goal);
         let file = OpenOptions::new()
             .write(true)
             .create(true)
@@ -99,8 +119,21 @@ impl AtomicOutput {
         }
         // The lock is held: remove what a killed run left behind.
         file.set_len(0).with_context(cure)?;
-        let part = PartFile { file: file.try_clone().with_context(cure)?, at, goal };
+        let part = PartFile::new(file.try_clone().with_context(cure)?, at, goal);
         Ok(made(Box::new(file), name, Some(part)))
+    }
+
+    /// Reserves space for a file that is written at the end of a long work.
+    ///
+    /// A disk that is full by then loses nothing that fits into the space.
+    ///
+    /// # Errors
+    /// If there is no space.
+    pub fn reserve(&mut self, bytes: u64) -> anyhow::Result<()> {
+        let Some(part) = &mut self.part else { return Ok(()) };
+        io::copy(&mut io::repeat(0).take(bytes), &mut part.file)
+            .and_then(|_| part.file.rewind())
+            .with_context(|| format!("can't reserve space for {}; free some", self.name))
     }
 
     /// Returns true if `path` stands for standard output.
@@ -153,8 +186,11 @@ impl AtomicOutput {
     /// # Errors
     /// If the file can't be synced or renamed; nothing is left behind then.
     pub fn finish(self) -> anyhow::Result<()> {
-        let Some(part) = self.part else { return Ok(()) };
-        (part.file.sync_all())
+        let Some(mut part) = self.part else { return Ok(()) };
+        // Cuts off what was reserved and not needed.
+        (part.file.stream_position())
+            .and_then(|end| part.file.set_len(end))
+            .and_then(|()| part.file.sync_all())
             .and_then(|()| std::fs::rename(&part.at, &part.goal))
             .with_context(|| format!("can't write {}", self.name))
     }
@@ -245,5 +281,15 @@ mod tests {
         lines.finish().unwrap();
         assert!(std::fs::read_to_string(&real).unwrap().starts_with("{\"type\""));
         assert!(link.symlink_metadata().unwrap().is_symlink());
+        // A link to a file that is not there yet.
+        let (made, dangling) = (folder.path().join("made"), folder.path().join("dangling"));
+        std::os::unix::fs::symlink("made", &dangling).unwrap();
+        let mut lines = AtomicOutput::open(&dangling).unwrap();
+        lines.reserve(1 << 16).unwrap();
+        lines.write(&line()).unwrap();
+        lines.finish().unwrap();
+        let text = std::fs::read_to_string(&made).unwrap();
+        assert!(text.starts_with("{\"type\"") && text.ends_with("}\n"), "{} bytes", text.len());
+        assert!(dangling.symlink_metadata().unwrap().is_symlink());
     }
 }

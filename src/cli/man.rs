@@ -7,13 +7,14 @@ use clap::CommandFactory;
 use clap_mangen::Man;
 
 use super::Cli;
+use super::errors::print_bytes;
 
 /// Writes one roff page for the program and its subcommands to standard output.
 ///
 /// # Errors
 /// If standard output can't be written.
 pub fn run() -> anyhow::Result<ExitCode> {
-    io::stdout().write_all(&page()?)?;
+    print_bytes(&page()?)?;
     Ok(ExitCode::SUCCESS)
 }
 

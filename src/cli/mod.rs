@@ -3,11 +3,13 @@
 //! [`Cli`] holds the parsed arguments, [`dispatch`] runs the selected subcommand. Doc comments on
 //! types that derive clap's traits are the help texts of the program.
 
-mod bench;
+mod attach;
+pub(crate) mod bench;
 mod compare;
 mod completions;
 mod doctor;
 mod errors;
+mod import;
 mod interrupt;
 mod lines;
 mod machine;
@@ -15,18 +17,22 @@ mod man;
 mod models;
 mod monitor;
 mod options;
-mod plot;
+mod overlap;
+pub(crate) mod plot;
 mod progress;
-mod prompts;
+pub(crate) mod prompts;
 mod run;
-mod study;
+pub(crate) mod study;
 mod table;
 mod train;
 
+pub use attach::AttachOptions;
 pub use bench::{BenchOptions, bandwidth, steady};
 pub use compare::CompareOptions;
 pub use completions::CompletionsOptions;
 pub use errors::{format_usage_error, is_broken_pipe, one_line, report_panics, warn};
+pub use import::ImportOptions;
+pub use interrupt::prepare_signals;
 pub use machine::{cpu_name, features as cpu_features};
 pub use models::{Action, ModelsOptions};
 pub use options::{DecodeOptions, MonitorOptions, RunOptions};
@@ -54,6 +60,7 @@ Examples:
   speclight compare --setting drafter=ngram --setting drafter=suffix
                                                compare two settings on the same text
   speclight models                             list models and which are downloaded
+  speclight attach http://127.0.0.1:8080       gauge a running server
   speclight models fetch TinyLlama-1.1B-Chat   download a model
   speclight doctor                             check this machine
 
@@ -150,6 +157,27 @@ pub enum Command {
     /// the logarithm of the budget, and the speed-up over the budget. The extension of the output
     /// file selects SVG or PNG.
     Plot(PlotOptions),
+    /// Gauge a running server: llama-server, vLLM, SGLang, TensorRT-LLM, mistral.rs, or TGI
+    ///
+    /// Without --probe only counters are read, by GET, and nothing is sent: accepted tokens per
+    /// drafted step, by depth, tokens per step, step time. With --probe, prompts are sent, one
+    /// request at a time, and what will be sent is announced first. Steps are then read one by one,
+    /// and the entropy of the server's own distributions gives the ceilings, as estimates with
+    /// intervals.
+    ///
+    /// The engine is found by what it answers. A key is read from --key-file, OPENAI_API_KEY, or
+    /// the engine's own variable (LLAMA_API_KEY, VLLM_API_KEY, SGLANG_API_KEY). It goes to no other
+    /// host, and over plain http to no other machine. --json writes lines that
+    /// schema/attach.schema.json describes. docs/attach.md lists what each engine needs switched
+    /// on. Ctrl-C ends it with all that is known, and status 130.
+    Attach(AttachOptions),
+    /// Read files that engines write about their speculation
+    ///
+    /// vLLM's responses at `detailed` (JSON lines, exports of AIPerf and guidellm), logs of
+    /// llama-server under LLAMA_TRACE=1, iteration statistics and request metrics of TensorRT-LLM,
+    /// request metrics of SGLang, and the log lines of vLLM, SGLang, and mistral.rs for means over
+    /// windows. Text and JSON are those of `speclight attach`.
+    Import(ImportOptions),
     /// List, fetch and verify models
     ///
     /// Lists the models that --model accepts by name, with their state, size and source. A
@@ -182,11 +210,13 @@ impl Cli {
     pub fn parse_args<A: Into<OsString> + Clone>(
         args: impl IntoIterator<Item = A>,
     ) -> Result<Cli, clap::Error> {
-        let matches = Cli::command().try_get_matches_from(args)?;
+        let args: Vec<OsString> = args.into_iter().map(Into::into).collect();
+        let matches = Cli::command().try_get_matches_from(&args)?;
         let mut cli = Cli::from_arg_matches(&matches)?;
-        cli.monitor.options.apply_monitor_defaults(|name| {
-            matches.value_source(name) == Some(ValueSource::CommandLine)
-        });
+        let given = |name: &str| matches.value_source(name) == Some(ValueSource::CommandLine);
+        cli.monitor.options.apply_monitor_defaults(given);
+        let ids = matches.ids().map(|id| id.to_string()).filter(|id| given(id)).collect();
+        cli.monitor.given = options::Given { args, ids };
         Ok(cli)
     }
 }
@@ -208,6 +238,8 @@ pub fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Some(Command::Compare(options)) => compare::run(options),
         Some(Command::Plot(options)) => plot::run(options),
         Some(Command::Models(options)) => models::run(options),
+        Some(Command::Attach(options)) => attach::run(options),
+        Some(Command::Import(options)) => import::run(&options),
         Some(Command::Doctor) => doctor::run(),
         Some(Command::Completions(options)) => completions::run(options),
         Some(Command::Man) => man::run(),

@@ -1,5 +1,6 @@
 //! Decoding options shared by the monitor, `run` and `compare`, and the parsers of their values.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -7,9 +8,10 @@ use clap::Args;
 use clap::builder::PossibleValuesParser;
 
 use super::errors::warn_if_too_many_threads;
+use super::overlap::NamedFile;
 use super::prompts::{self, PromptError};
 use crate::draft::{DRAFTERS, MEMBERS, Shape, Widths};
-use crate::engine::{AUTO_BUDGET, EngineOptions, MAX_BUDGET, Prompt};
+use crate::engine::{AUTO_BUDGET, EngineOptions, MAX_BUDGET, Pace, Prompt};
 use crate::model::device::DeviceChoice;
 use crate::registry::Registry;
 use crate::telemetry::StepSettings;
@@ -169,7 +171,7 @@ pub struct DecodeOptions {
     ///
     /// Each object has "prompt" (text) or "turns" (list, of which the first is used), and
     /// optionally "question_id", which together with the seed determines the random numbers of the
-    /// text.
+    /// text. - is standard input.
     #[arg(long, value_name = "FILE.jsonl", num_args = 1.., help_heading = "Prompts")]
     pub prompts: Vec<PathBuf>,
     /// Maximum number of prompts to run, from the first on [default: all]
@@ -193,12 +195,35 @@ pub struct MonitorOptions {
     /// Stop after the last prompt, instead of starting over
     #[arg(long, help_heading = "Screen")]
     pub once: bool,
-    /// Color theme: dark, light, mono or a file [default: dark; mono under NO_COLOR]
+    /// Color theme: dark, light, safe-dark, safe-light (both for color-blind readers), contrast, mono
+    /// or a file [default: dark; mono under NO_COLOR]
     #[arg(long, value_name = "NAME|PATH", help_heading = "Screen")]
     pub theme: Option<String>,
     /// Draw with ASCII characters only
     #[arg(long, help_heading = "Screen")]
     pub ascii: bool,
+    /// Maximum pace in steps per second, 1 to 1000, or full
+    /// [default: 4 for the first prompt, 16 for the second, then full]
+    ///
+    /// The engine waits between steps. Measured speeds leave the waits out.
+    #[arg(long, value_name = "N|full", value_parser = clap::value_parser!(Pace), allow_negative_numbers = true, help_heading = "Screen")]
+    pub pace: Option<Pace>,
+    /// Leave the mouse to the terminal
+    #[arg(long, help_heading = "Screen")]
+    pub no_mouse: bool,
+    /// Arguments of the program, and the names of those given, for defaults of the config folder.
+    #[arg(skip)]
+    pub(super) given: Given,
+}
+
+/// Command line as given, which defaults of the config folder must not replace.
+#[derive(Clone, Debug, Default)]
+#[cfg_attr(not(feature = "tui"), expect(dead_code))]
+pub(super) struct Given {
+    /// All arguments, the program's name first.
+    pub args: Vec<OsString>,
+    /// Ids of the options that have a value from the command line.
+    pub ids: Vec<String>,
 }
 
 /// Options of `speclight run`.
@@ -298,6 +323,19 @@ impl DecodeOptions {
         };
         all.truncate(self.limit.unwrap_or(usize::MAX));
         Ok(all)
+    }
+
+    /// Returns the files that a run reads.
+    pub(super) fn inputs(&self) -> Vec<NamedFile> {
+        let mut all: Vec<NamedFile> = NamedFile::all("--prompts", &self.prompts).collect();
+        all.extend(NamedFile::model("--model", self.model.as_deref()));
+        if let Some(draft) = &self.draft_model {
+            all.extend(NamedFile::model("--draft-model", Some(draft)));
+        }
+        all.extend(self.head.iter().map(|path| NamedFile::new("--head", path)));
+        all.extend(self.adapter.iter().map(|path| NamedFile::new("--adapter", path)));
+        all.extend(NamedFile::lists());
+        all
     }
 
     /// Applies the monitor's defaults to options that are not `given` on the command line.

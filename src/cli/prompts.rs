@@ -14,7 +14,10 @@ use crate::train::PromptTask;
 #[derive(Debug, thiserror::Error)]
 pub enum PromptError {
     /// The prompt file can't be read.
-    #[error("can't read prompts: {}: {source}; give a file with one JSON object per line", file.display())]
+    #[error(
+        "can't read prompts: {}: {source}; give a file with one JSON object per line",
+        shown(file)
+    )]
     Unreadable {
         /// Path of the file.
         file: PathBuf,
@@ -22,7 +25,7 @@ pub enum PromptError {
         source: io::Error,
     },
     /// The text file can't be read.
-    #[error("can't read text: {}: {source}; give a UTF-8 text file", file.display())]
+    #[error("can't read text: {}: {source}; give a UTF-8 text file", shown(file))]
     UnreadableText {
         /// Path of the file.
         file: PathBuf,
@@ -30,13 +33,16 @@ pub enum PromptError {
         source: io::Error,
     },
     /// The text file has no text.
-    #[error("{} has no text; give a UTF-8 text file", file.display())]
+    #[error("{} has no text; give a UTF-8 text file", shown(file))]
     NoText {
         /// Path of the file.
         file: PathBuf,
     },
     /// The prompt file has no valid line.
-    #[error("{} has no prompt; give one JSON object per line, with \"prompt\" or \"turns\"", file.display())]
+    #[error(
+        "{} has no prompt; give one JSON object per line, with \"prompt\" or \"turns\"",
+        shown(file)
+    )]
     NoPrompt {
         /// Path of the file.
         file: PathBuf,
@@ -84,6 +90,21 @@ const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// Number of invalid lines per file that are reported individually.
 const MAX_REPORTED_LINES: usize = 20;
+
+/// Returns true if a path stands for standard input.
+pub(super) fn is_stdin(path: &Path) -> bool {
+    path == Path::new("-")
+}
+
+/// Opens a file to read, or standard input for "-".
+fn open(path: &Path) -> io::Result<Box<dyn io::Read>> {
+    Ok(if is_stdin(path) { Box::new(io::stdin()) } else { Box::new(File::open(path)?) })
+}
+
+/// Name of a file in messages.
+fn shown(path: &Path) -> String {
+    if is_stdin(path) { "standard input".into() } else { path.display().to_string() }
+}
 
 /// Reads prompt files in order until there are `limit` prompts.
 ///
@@ -143,7 +164,7 @@ fn unique(prompts: Vec<Read>, warn: &mut dyn FnMut(String)) -> Vec<Prompt> {
 ///
 /// # Errors
 /// As [`read_files`].
-pub(super) fn read_asks(
+pub(crate) fn read_asks(
     file: &Path,
     warn: &mut dyn FnMut(String),
 ) -> Result<Vec<PromptTask>, PromptError> {
@@ -167,10 +188,9 @@ const PIECE_BYTES: usize = 2000;
 ///
 /// # Errors
 /// If the file can't be read, or has no text.
-pub(super) fn read_text(file: &Path) -> Result<Vec<PromptTask>, PromptError> {
+pub(crate) fn read_text(file: &Path) -> Result<Vec<PromptTask>, PromptError> {
     let mut text = String::new();
-    let read =
-        File::open(file).and_then(|open| open.take(MAX_TEXT_BYTES + 1).read_to_string(&mut text));
+    let read = open(file).and_then(|open| open.take(MAX_TEXT_BYTES + 1).read_to_string(&mut text));
     let unread = |source| PromptError::UnreadableText { file: file.into(), source };
     if read.map_err(unread)? as u64 > MAX_TEXT_BYTES {
         let why = format!("it has more than {MAX_TEXT_BYTES} bytes");
@@ -224,10 +244,11 @@ fn read_file(
     warn: &mut dyn FnMut(String),
 ) -> Result<(), PromptError> {
     let unreadable = |source| PromptError::Unreadable { file: file.into(), source };
-    let mut reader = BufReader::new(File::open(file).map_err(unreadable)?);
+    let mut reader = BufReader::new(open(file).map_err(unreadable)?);
     let mut bytes = Vec::new();
     let before = prompts.len();
     let name = file.file_name().unwrap_or(file.as_os_str()).to_string_lossy();
+    let name = if is_stdin(file) { "stdin".into() } else { name };
     let mut bad = 0;
     for number in 1.. {
         if prompts.len() >= limit {
@@ -257,17 +278,13 @@ fn read_file(
             Err(why) => {
                 bad += 1;
                 if bad <= MAX_REPORTED_LINES {
-                    warn(format!("{}:{number}: {why}; skipped", file.display()));
+                    warn(format!("{}:{number}: {why}; skipped", shown(file)));
                 }
             }
         }
     }
     if bad > MAX_REPORTED_LINES {
-        warn(format!(
-            "{}: {} more invalid lines; skipped",
-            file.display(),
-            bad - MAX_REPORTED_LINES
-        ));
+        warn(format!("{}: {} more invalid lines; skipped", shown(file), bad - MAX_REPORTED_LINES));
     }
     if prompts.len() == before && prompts.len() < limit {
         Err(PromptError::NoPrompt { file: file.into() })

@@ -4,7 +4,7 @@
 
 mod calibration;
 mod cost_gate;
-mod drafters;
+pub(crate) mod drafters;
 mod feedback;
 pub mod shape;
 #[cfg(test)]
@@ -142,6 +142,11 @@ pub trait Drafter: Send {
         nodes: &[usize],
         width: usize,
     ) -> Result<Vec<Vec<Candidate>>, DraftError>;
+
+    /// Returns `false` for a token that it can never propose: one outside its vocabulary.
+    fn can_propose(&self, _token: TokenId) -> bool {
+        true
+    }
 
     /// Ends drafting for this step. The target must be left as it was at [`Drafter::begin`].
     fn end(&mut self, _cx: &mut Context) {}

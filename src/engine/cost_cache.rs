@@ -65,7 +65,9 @@ impl CostCache {
     /// Writes a cost to the cache. Errors are ignored: the next run measures again.
     pub fn keep(&self, seconds: &CostCurve) {
         let kept = Kept { key: self.key.clone(), seconds: seconds.clone(), measured: now() };
-        let part = self.file.with_extension(format!("{}.part", std::process::id()));
+        // One name for all processes, so that a killed one leaves nothing that the next does not
+        // replace. Two that write at once may damage the file, which is then measured again.
+        let part = self.file.with_extension("json.part");
         let written = self.file.parent().map_or(Ok(()), std::fs::create_dir_all).and_then(|()| {
             std::fs::write(&part, serde_json::to_vec(&kept)?)?;
             std::fs::rename(&part, &self.file)

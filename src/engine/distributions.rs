@@ -111,6 +111,19 @@ impl<'a> NodeDistributions<'a> {
         }
     }
 
+    /// Returns the `n` most probable tokens after `node`, descending; when greedy, at temperature 1.
+    ///
+    /// When greedy on a device that reduced the logits, only the most probable one is known.
+    pub fn best(&mut self, node: usize, n: usize) -> Result<Vec<(TokenId, f64)>, NotFinite> {
+        match self.reduced(node) {
+            Some((plain, _)) if self.warp.greedy() => {
+                Ok(vec![(plain.best, plain.p(plain.max, 1.0))])
+            }
+            _ if self.warp.greedy() => Ok(self.plain(node)?.top(n)),
+            _ => Ok(self.sampled(node)?.top(n)),
+        }
+    }
+
     /// Returns the statistics of `node`, which carries `token`, at its `parent`.
     pub fn child_stats(
         &mut self,

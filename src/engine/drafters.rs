@@ -70,7 +70,7 @@ impl DrafterBuilder<'_> {
             "model" => match self.second {
                 Some((name, second)) => {
                     let decoder = second.decoder(self.capacity.min(second.config().context))?;
-                    Some(Box::new(ModelDrafter::new(decoder, name, self.target.vocab)?))
+                    Some(Box::new(ModelDrafter::new(decoder, name, self.target.vocab)))
                 }
                 None => None,
             },

@@ -11,14 +11,14 @@ use std::collections::{HashSet, VecDeque};
 use std::convert::Infallible;
 use std::fmt::Display;
 use std::sync::Arc;
-use std::sync::mpsc::{self, Receiver, Sender, TryRecvError};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, TryRecvError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::load::{Engine, load};
 use super::machine_load::LoadWatch;
 use super::step_search::StepSearch;
-use super::{Command, EngineOptions, Event, Prompt};
+use super::{Command, EngineOptions, Event, Pace, Prompt};
 use crate::model::device::default_threads;
 use crate::sanitize::format_error_chain;
 use crate::telemetry::{Ending, StepSettings};
@@ -39,6 +39,8 @@ const PLAIN_TIME_FRACTION: (usize, f64, f64) = (8, 0.03, 0.01);
 ///
 /// The first applies while t(B) is uncertain, the second afterwards.
 const PROBE_TIME_FRACTION: (f64, f64) = (0.02, 0.005);
+/// Wait before a step after which the CPU and its caches count as cold.
+const COLD_AFTER: Duration = Duration::from_millis(5);
 /// Relative change of t(B), at any size, from which on it is reported.
 const COST_CHANGE: f64 = 0.01;
 /// Minimum time between two writes of t(B) to the cache folder.
@@ -120,6 +122,8 @@ pub(super) fn drive_with(
                 finished: HashSet::new(),
                 look_every: 0,
                 looking: None,
+                pace: Pace::Full,
+                began_step: None,
             };
             match driver.run() {
                 Err(end) => end,
@@ -196,6 +200,10 @@ struct Driver<'a> {
     look_every: usize,
     /// Oracle search requested while paused, running or ended.
     looking: Option<StepSearch>,
+    /// Maximum number of steps per second.
+    pace: Pace,
+    /// Start of the last step, for the pace.
+    began_step: Option<Instant>,
 }
 
 impl Driver<'_> {
@@ -231,7 +239,7 @@ impl Driver<'_> {
                 return Ok(Some(order));
             }
             if !self.paused {
-                return Ok(None);
+                return self.wait_for_pace();
             }
             if !self.refine_search()? {
                 break;
@@ -241,6 +249,26 @@ impl Driver<'_> {
             self.time_plain()?;
         }
         self.orders.recv().map(Some).map_err(|_| End::Quit)
+    }
+
+    /// Waits until the pace allows the next step; returns a command that arrives before.
+    fn wait_for_pace(&mut self) -> Result<Option<Command>, End> {
+        let due =
+            self.began_step.zip(self.pace.interval()).map(|(began, interval)| began + interval);
+        let wait = due.map_or(Duration::ZERO, |due| due.saturating_duration_since(Instant::now()));
+        if wait.is_zero() {
+            return Ok(None);
+        }
+        match self.orders.recv_timeout(wait) {
+            Ok(order) => Ok(Some(order)),
+            Err(RecvTimeoutError::Disconnected) => Err(End::Quit),
+            Err(RecvTimeoutError::Timeout) => {
+                if wait >= COLD_AFTER {
+                    self.engine.session.warm_up().map_err(End::failed)?;
+                }
+                Ok(None)
+            }
+        }
     }
 
     /// Returns the next command if one has arrived.
@@ -257,7 +285,7 @@ impl Driver<'_> {
 
     fn obey(&mut self, order: Command) -> Result<(), End> {
         // Any other kind of command stops the oracle search.
-        if !matches!(order, Command::Look(_) | Command::SearchEvery(_)) {
+        if !matches!(order, Command::Look(_) | Command::SearchEvery(_) | Command::Pace(_)) {
             self.stop_search()?;
         }
         match order {
@@ -269,6 +297,10 @@ impl Driver<'_> {
             // A running engine steps on its own, so that one more step means nothing.
             Command::Step if self.paused => self.advance(),
             Command::Step => Ok(()),
+            Command::Pace(pace) => {
+                self.pace = pace;
+                Ok(())
+            }
             Command::Settings(wish) => match self.engine.session.set(wish.clone()) {
                 Ok(()) => self.tell(Event::Settings(wish)),
                 Err(why) => self.refuse(&why),
@@ -327,6 +359,7 @@ impl Driver<'_> {
         if !self.writing() {
             self.next()?;
         }
+        self.began_step = Some(Instant::now());
         let Some(record) = self.engine.session.step().map_err(End::failed)? else { return Ok(()) };
         let (step, seconds, plain) =
             (record.step, record.time.total(), record.settings.is_plain_decoding());

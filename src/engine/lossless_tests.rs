@@ -2,12 +2,14 @@
 #![allow(clippy::unwrap_used)]
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use proptest::prelude::*;
 
 use super::testing::{LAYERS, TableDecoder, run, session, settings};
+use super::{Session, Vocabulary};
 use crate::distribution::{Sampling, TokenDist};
-use crate::draft::{EarlyExit, ModelDrafter};
+use crate::draft::{Drafter, EarlyExit, ModelDrafter};
 use crate::telemetry::{BudgetReason, DepthRates, Ending, StepRecord, StepSettings, Tally};
 use crate::theory::cost::CostCurve;
 use crate::tree::{TokenId, TokenTree};
@@ -317,7 +319,6 @@ fn a_drafter_of_another_run_is_refused_and_nothing_changes() {
         "there is no drafter \"external\" in this run: give one of none, ngram, suffix, early-exit, model, mix, auto, oracle"
     );
     assert_eq!(session.settings().drafter, "none");
-    assert!(ModelDrafter::new(Box::new(TableDecoder::new(9, 0)), "nine", 4).is_err());
     assert!(EarlyExit::new(4, 4).is_err() && EarlyExit::new(0, 4).is_err());
 }
 
@@ -396,4 +397,28 @@ fn without_a_measured_cost_an_automatic_budget_is_a_fixed_one() {
         "{sizes:?}"
     );
     assert_eq!(session.tokens().len(), 66, "measuring leaves no trace");
+}
+
+#[test]
+fn a_draft_model_with_more_or_fewer_rows_drafts_common_tokens_only() {
+    for (target, draft) in [(4, 9), (9, 4), (5, 5)] {
+        let table = TableDecoder::new(target, 3);
+        for (temperature, shape) in [(0.0, "best-first"), (1.0, "chain"), (0.7, "fixed 3,2,1")] {
+            let second = Box::new(TableDecoder::new(draft, 3));
+            let drafters: Vec<Box<dyn Drafter>> =
+                vec![Box::new(ModelDrafter::new(second, "second", target))];
+            let bytes = (0..target).map(|t| vec![b'a' + t as u8].into()).collect();
+            let vocabulary = Arc::new(Vocabulary::new(bytes, Vec::new()));
+            let target_model = Box::new(table.clone());
+            let set = settings("model", shape, 8, temperature);
+            let mut session = Session::new(target_model, drafters, vocabulary, set).unwrap();
+            let (got, records) = run(&mut session, &[1, 2, 0], 60);
+            let warp = Sampling { temperature, top_p: 1.0, top_k: None };
+            assert_eq!(got, plain(&table, &[], &warp, &[1, 2, 0], 60, 512), "{target} {draft}");
+            let drafted = records.iter().flat_map(|record| record.tree.tokens[1..].to_vec());
+            let drafted: Vec<TokenId> = drafted.collect();
+            assert!(drafted.iter().all(|token| (*token as usize) < target.min(draft)));
+            assert!(!drafted.is_empty(), "{target} {draft}: nothing was drafted");
+        }
+    }
 }

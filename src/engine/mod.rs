@@ -23,6 +23,7 @@ mod lossless_tests;
 mod machine_load;
 mod options;
 mod outcome;
+mod pace;
 mod protocol;
 #[cfg(test)]
 mod sampled_tests;
@@ -40,6 +41,7 @@ pub(crate) use cost_cache::CostCache;
 pub use driver::{drive, spawn};
 pub(crate) use load::{Engine, load, load_each};
 pub use options::{EngineOptions, Prompt};
+pub use pace::Pace;
 pub use protocol::*;
 pub use session::{Session, SessionError};
 pub use settings::{AUTO_BUDGET, BadSetting, MAX_BUDGET};

@@ -11,8 +11,8 @@ use crate::distribution::{Moments, NotFinite, Sampling};
 use crate::draft::{BudgetCut, Candidate, Cut, Draft};
 use crate::model::Decoder;
 use crate::telemetry::{
-    CutNode, Miss, MissCause, Overlap, PositionEntropy, RuleCeiling, StepRecord, TokenClass,
-    TreeRecord,
+    CutNode, Miss, MissCause, Overlap, PositionEntropy, RankedToken, RuleCeiling, StepRecord,
+    TokenClass, TreeRecord,
 };
 use crate::theory::transport;
 use crate::tree::{TokenId, TokenTree};
@@ -49,7 +49,12 @@ pub(super) struct VerifyOutcome {
     pub overlap: Vec<Overlap>,
     /// Ceiling of the verification rule below the root; only for sampled trees.
     pub rule_ceiling: Option<RuleCeiling>,
+    /// Target's most probable tokens where the walk ended; empty if nothing was drafted.
+    pub target_best: Vec<(TokenId, f64)>,
 }
+
+/// Number of tokens in the lists of a miss.
+const LISTED: usize = 5;
 
 /// Verifies `draft` from the target's last pass, which was over `draft.tree`.
 ///
@@ -128,6 +133,8 @@ pub(super) fn evaluate_pass(
         left.push((*cut, laws.sampled(cut.parent)?.p(cut.candidate.token)));
     }
     let bonus_rank = laws.sampled(verdict.last_accepted())?.rank(verdict.bonus());
+    let tried = tree.len() > 1 || draft.asked.first() == Some(&true);
+    let target_best = if tried { laws.best(verdict.last_accepted(), LISTED)? } else { Vec::new() };
     let expected_accepted = tree.expected_accepted(|i| record.acceptance(i));
     let (mut overlap, mut rule_ceiling) = (Vec::new(), None);
     for node in std::iter::once(0).chain(verdict.path.iter().copied()).filter(|_| !warp.greedy()) {
@@ -160,6 +167,7 @@ pub(super) fn evaluate_pass(
         chances,
         overlap,
         rule_ceiling,
+        target_best,
     })
 }
 
@@ -249,8 +257,20 @@ pub(super) fn cut_nodes(draft: &Draft, vocabulary: &Vocabulary) -> Vec<CutNode> 
 
 /// Describes the miss that ended the step of `record`, whose tree is `draft.tree`.
 ///
-/// See [`Miss`] and [`MissCause`].
-pub(super) fn describe_miss(record: &StepRecord, draft: &Draft) -> Miss {
+/// `target_best` is [`VerifyOutcome::target_best`], and `outside_vocabulary` says that the drafter
+/// can't propose the token. See [`Miss`] and [`MissCause`].
+pub(super) fn describe_miss(
+    record: &StepRecord,
+    draft: &Draft,
+    target_best: &[(TokenId, f64)],
+    outside_vocabulary: bool,
+    vocabulary: &Vocabulary,
+) -> Miss {
+    let ranked = |(token, probability): &(TokenId, f64)| RankedToken {
+        token: *token,
+        text: vocabulary.text(*token),
+        probability: *probability,
+    };
     let last = record.path.last().copied().unwrap_or(0);
     let (q, draft_rank) = (draft.cut_q(last, record.bonus), draft.cut_rank(last, record.bonus));
     let (asked, rank) = (draft.asked.get(last).is_some_and(|&asked| asked), record.bonus_rank);
@@ -258,7 +278,7 @@ pub(super) fn describe_miss(record: &StepRecord, draft: &Draft) -> Miss {
     // If more likely siblings alone fill the tree, an oracle misses the token for certain.
     let unlucky = record.ceilings.fluid_floor.is_some_and(|floor| pi < floor)
         || rank + 1 >= record.settings.budget;
-    Miss {
+    let mut miss = Miss {
         depth: record.accepted + 1,
         token: record.bonus,
         text: record.bonus_text.clone(),
@@ -270,10 +290,13 @@ pub(super) fn describe_miss(record: &StepRecord, draft: &Draft) -> Miss {
         q,
         draft_rank,
         asked,
-        cause: if unlucky {
-            MissCause::Unlucky
-        } else {
-            MissCause::ignoring_luck(rank, draft_rank, asked)
-        },
+        outside_vocabulary: Some(outside_vocabulary),
+        target_best: target_best.iter().map(ranked).collect(),
+        draft_best: proposed(draft, last).iter().take(LISTED).map(ranked).collect(),
+        cause: MissCause::Unlucky,
+    };
+    if !unlucky {
+        miss.cause = miss.cause_ignoring_luck();
     }
+    miss
 }

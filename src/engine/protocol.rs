@@ -5,7 +5,10 @@
 
 use std::sync::Arc;
 
-use crate::telemetry::{Ending, FluidBound, MachineLoad, OracleResult, StepRecord, StepSettings};
+use super::Pace;
+use crate::telemetry::{
+    Ending, FluidBound, MachineLoad, OracleResult, OracleTree, StepRecord, StepSettings,
+};
 use crate::theory::cost::CostCurve;
 use crate::theory::light::OracleCurve;
 
@@ -18,6 +21,10 @@ pub enum Command {
     Resume,
     /// Makes one step; ignored unless paused.
     Step,
+    /// Sets the pace from the next step on.
+    ///
+    /// The engine waits between steps, outside of all measured times.
+    Pace(Pace),
     /// Replaces the settings from the next step on.
     Settings(StepSettings),
     /// Starts the prompt at this index of [`RunInfo::prompts`].
@@ -133,6 +140,9 @@ pub enum Event {
         /// Mass of the oracle trees of all sizes, once their search is done.
         #[serde(default)]
         curve: Option<Arc<OracleCurve>>,
+        /// Oracle tree of the step's size, once its search is done.
+        #[serde(default)]
+        tree: Option<Arc<OracleTree>>,
     },
     /// Fluid bound for every budget.
     ///

@@ -376,6 +376,7 @@ impl Session {
             chances,
             overlap,
             rule_ceiling,
+            target_best,
         } = match seen {
             Ok(seen) => seen,
             Err(error) => {
@@ -404,6 +405,11 @@ impl Session {
             } else {
                 text.stream.push(vocabulary.bytes(*token))
             });
+        }
+        if text.ending.is_some()
+            && let Some(last) = emitted_text.last_mut()
+        {
+            last.push_str(&text.stream.finish());
         }
         let (mu, mu2) = self.observed.moments();
         let size = if self.settings.automatic() { tree.len() } else { self.settings.budget };
@@ -453,7 +459,8 @@ impl Session {
         let nothing_on_purpose =
             most <= 1 || asked.tokens.is_none() || self.settings.drafter == "none";
         if !nothing_on_purpose && text.ending.is_none() {
-            record.miss = Some(describe_miss(&record, &draft));
+            let outside = !drafter.can_propose(bonus);
+            record.miss = Some(describe_miss(&record, &draft, &target_best, outside, vocabulary));
         }
         text.past.push(PastStep {
             position,

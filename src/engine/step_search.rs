@@ -12,7 +12,7 @@ use crate::distribution::{Sampling, TokenDist};
 use crate::draft::shape::{Limits, grow};
 use crate::draft::{Context, DraftError, OracleSearch, Plan, Shape};
 use crate::model::{Decoder, Node, Pass};
-use crate::telemetry::{OracleResult, OracleSearchState, StepSettings};
+use crate::telemetry::{OracleResult, OracleSearchState, OracleTree, StepSettings};
 use crate::theory::cost::CostCurve;
 use crate::theory::light::OracleCurve;
 use crate::tree::{TokenId, TokenTree};
@@ -59,6 +59,8 @@ pub(crate) struct StepSearch {
     vocabulary: Arc<Vocabulary>,
     oracle: OracleSearch,
     drafter_best: Option<f64>,
+    /// Best tree of the step's size, once its search has ended.
+    tree: Option<Arc<OracleTree>>,
     state: OracleSearchState,
     /// Cost of verify passes, if trees of other sizes are searched too.
     cost: Option<CostCurve>,
@@ -113,6 +115,7 @@ impl Session {
             vocabulary: Arc::clone(self.vocabulary()),
             oracle: OracleSearch::new(root, past.limits, widest),
             drafter_best: past.best.then_some(past.expected),
+            tree: None,
             max_passes: MOST_PASSES,
             state: OracleSearchState::Refining,
             cost,
@@ -187,6 +190,9 @@ impl StepSearch {
         } else {
             OracleSearchState::Ended
         };
+        if self.state != OracleSearchState::Refining {
+            self.tree = Some(Arc::new(self.best_tree()));
+        }
         if self.state != OracleSearchState::Refining
             && let Some(widest) = self.cost.as_ref().map(CostCurve::largest)
         {
@@ -213,6 +219,22 @@ impl StepSearch {
             gain(size) > (cost.seconds(size) - cost.seconds(known + 1)) / cost.seconds(1)
         };
         known + 1 < largest && gain(largest) > CURVE_TOLERANCE && (known + 2..=largest).any(pays)
+    }
+
+    /// Returns the oracle tree, once its search has ended.
+    pub fn tree(&self) -> Option<Arc<OracleTree>> {
+        self.tree.clone()
+    }
+
+    /// Returns the best tree found so far.
+    fn best_tree(&self) -> OracleTree {
+        let found = self.oracle.search().found().tree;
+        OracleTree {
+            tokens: found.tokens().to_vec(),
+            text: found.tokens().iter().map(|&token| self.vocabulary.text(token)).collect(),
+            parents: (0..found.len()).map(|i| found.parent(i).unwrap_or(0)).collect(),
+            p: (0..found.len()).map(|i| if i == 0 { 1.0 } else { found.q(i) }).collect(),
+        }
     }
 
     /// Returns true if another pass is useful.

@@ -190,7 +190,7 @@ pub fn session(table: &TableDecoder, stop: &[TokenId], settings: StepSettings) -
         Box::new(Ngram::default()),
         Box::new(Suffix::default()),
         Box::new(EarlyExit::new(1, LAYERS).unwrap()),
-        Box::new(ModelDrafter::new(second, "second", vocab).unwrap()),
+        Box::new(ModelDrafter::new(second, "second", vocab)),
         Box::new(
             Mix::new(
                 "mix",

@@ -20,6 +20,8 @@ const PLAIN_TIMES: usize = 5;
 const SETTLE: (usize, Duration) = (12, Duration::from_millis(25));
 /// Steps at the end of a measurement that count, by their median.
 const COUNTED: usize = 4;
+/// Maximum number of passes that warm up the CPU after a wait, and their time limit.
+const WARM_UP: (usize, Duration) = (8, Duration::from_millis(20));
 /// Time limit of the first measurement of t(B).
 const CURVE_LIMIT: Duration = Duration::from_millis(900);
 /// Minimum and maximum number of rounds over all sizes in that measurement.
@@ -92,6 +94,26 @@ impl Session {
         let took = start.elapsed().as_secs_f64();
         self.target.discard();
         ran.map(|()| took)
+    }
+
+    /// Runs a few passes after a wait, since a CPU that slept makes the next step slower.
+    ///
+    /// Its clock is low and its caches are cold then. Leaves no trace in the cache or the text.
+    ///
+    /// # Errors
+    /// If a forward fails.
+    pub(super) fn warm_up(&mut self) -> Result<(), ForwardError> {
+        if self.tokens().is_empty() || self.target.capacity() <= self.target.len() {
+            return Ok(());
+        }
+        let began = Instant::now();
+        for _ in 0..WARM_UP.0 {
+            self.time_pass(1)?;
+            if began.elapsed() >= WARM_UP.1 {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Returns the seconds that the next [`Session::probe`] is expected to take.

@@ -64,6 +64,11 @@ pub struct TextStream {
 }
 
 impl TextStream {
+    /// Ends the text; returns U+FFFD if it ends within a character.
+    pub fn finish(&mut self) -> String {
+        if std::mem::take(&mut self.pending).is_empty() { "" } else { "\u{fffd}" }.to_owned()
+    }
+
     /// Appends bytes and returns the text that they complete.
     ///
     /// Bytes that can't be part of any character become U+FFFD.
@@ -109,6 +114,9 @@ mod tests {
         let got: Vec<String> = bytes.iter().map(|&b| stream.push(&[b])).collect();
         assert_eq!(got, ["", "é", "", "", "", "🦀"]);
         assert_eq!(stream.push(&[0xf0, b'a']), "\u{fffd}a");
+        assert_eq!(stream.finish(), "");
+        assert_eq!(stream.push(&[b'a', 0xf0, 0x9f]), "a");
+        assert_eq!((stream.finish(), stream.finish()), ("\u{fffd}".into(), String::new()));
     }
 
     #[test]

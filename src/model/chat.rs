@@ -5,13 +5,14 @@
 
 use std::io::{self, Write};
 use std::path::PathBuf;
-use std::time::SystemTime;
 
+use jiff::Zoned;
 use minijinja::{Environment, Error, ErrorKind, Value, context};
 
 use super::format::weights::Weights;
 use super::jinja;
 use super::load::{LoadError, json_file};
+use super::strftime::strftime;
 use crate::guarded::{catch_panic, panic_message as message_of};
 
 /// A chat template in the Jinja language, from GGUF metadata or a model folder.
@@ -65,7 +66,7 @@ impl ChatTemplate {
     }
 
     /// Normalizes line endings to `\n`, as Jinja2 does when it reads a template.
-    pub(super) fn new(path: PathBuf, source: &str) -> Self {
+    pub(crate) fn new(path: PathBuf, source: &str) -> Self {
         let source = source
             .strip_prefix('\u{feff}')
             .unwrap_or(source)
@@ -84,7 +85,10 @@ impl ChatTemplate {
     pub fn render(&self, message: &str, names: [&str; 2]) -> Result<String, LoadError> {
         // Templates are untrusted: none may hang, exhaust memory or abort the process.
         let outcome = if self.source.len() > LONGEST_SOURCE {
-            Err(format!("it has {} bytes, more than {LONGEST_SOURCE}", self.source.len()))
+            Err(Failure::Template(format!(
+                "it has {} bytes, more than {LONGEST_SOURCE}",
+                self.source.len()
+            )))
         } else {
             std::thread::scope(|scope| {
                 let work = || {
@@ -93,19 +97,28 @@ impl ChatTemplate {
                 };
                 let thread = std::thread::Builder::new().name("template".into()).stack_size(STACK);
                 match thread.spawn_scoped(scope, work) {
-                    Ok(thread) => thread.join().unwrap_or_else(|panic| Err(message_of(&*panic))),
-                    Err(e) => Err(format!("no thread can be started for it: {e}")),
+                    Ok(thread) => {
+                        let outcome =
+                            thread.join().unwrap_or_else(|panic| Err(message_of(&*panic)));
+                        outcome.map_err(Failure::Template)
+                    }
+                    Err(error) => Err(Failure::Thread(error)),
                 }
             })
         };
-        outcome.map_err(|why| {
-            let what = format!("the chat template fails: {why}");
-            LoadError::file(
-                &self.path,
-                what,
-                None,
-                "give --raw to go without it, or take another model",
-            )
+        outcome.map_err(|failure| {
+            let (what, cure) = match failure {
+                Failure::Template(why) => (
+                    format!("the chat template fails: {why}"),
+                    "give --raw to go without it, or take another model",
+                ),
+                Failure::Thread(error) => (
+                    format!("no thread can be started for the chat template: {error}"),
+                    "end other programs, or allow this one more threads and 512 MiB more of \
+                     address space",
+                ),
+            };
+            LoadError::file(&self.path, what, None, cure)
         })
     }
 
@@ -118,7 +131,7 @@ impl ChatTemplate {
         env.add_function("raise_exception", |what: String| {
             Err::<String, _>(Error::new(ErrorKind::InvalidOperation, what))
         });
-        env.add_function("strftime_now", |format: String| strftime(&format, SystemTime::now()));
+        env.add_function("strftime_now", |format: String| strftime(&format, &Zoned::now()));
         let messages = [context! { role => "user", content => message }];
         // As in transformers: absent parts of a chat are defined, with the value none.
         let (tools, documents) = (Value::from(()), Value::from(()));
@@ -145,6 +158,14 @@ const FUEL: u64 = 2_000_000;
 /// Stack size in bytes, enough for the deepest nesting in a source of [`LONGEST_SOURCE`] bytes.
 const STACK: usize = 512 << 20;
 
+/// Reason why a template gave no text.
+enum Failure {
+    /// The template is invalid, exceeds a limit, or rejects the message.
+    Template(String),
+    /// The system refuses the thread that the template runs in.
+    Thread(io::Error),
+}
+
 /// Byte buffer of bounded length.
 struct BoundedBuffer {
     text: Vec<u8>,
@@ -168,92 +189,11 @@ impl Write for BoundedBuffer {
     }
 }
 
-/// Formats `now` (UTC) as C's strftime does, for the directives that templates use.
-///
-/// Unknown directives are copied unchanged.
-fn strftime(format: &str, now: SystemTime) -> String {
-    const MONTHS: [&str; 12] = [
-        "January",
-        "February",
-        "March",
-        "April",
-        "May",
-        "June",
-        "July",
-        "August",
-        "September",
-        "October",
-        "November",
-        "December",
-    ];
-    const DAYS: [&str; 7] =
-        ["Thursday", "Friday", "Saturday", "Sunday", "Monday", "Tuesday", "Wednesday"];
-    let seconds = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    let (days, second) = (seconds / 86_400, seconds % 86_400);
-    let (year, month, day) = civil(days);
-    let (month_name, day_name) = (MONTHS[month as usize - 1], DAYS[(days % 7) as usize]);
-    let mut out = String::new();
-    let mut rest = format.chars();
-    while let Some(c) = rest.next() {
-        if c != '%' {
-            out.push(c);
-            continue;
-        }
-        match rest.next() {
-            Some('Y') => out += &year.to_string(),
-            Some('y') => out += &format!("{:02}", year % 100),
-            Some('m') => out += &format!("{month:02}"),
-            Some('B') => out += month_name,
-            Some('b') => out += &month_name[..3],
-            Some('d') => out += &format!("{day:02}"),
-            Some('A') => out += day_name,
-            Some('a') => out += &day_name[..3],
-            Some('H') => out += &format!("{:02}", second / 3600),
-            Some('M') => out += &format!("{:02}", second / 60 % 60),
-            Some('S') => out += &format!("{:02}", second % 60),
-            Some('F') => out += &format!("{year}-{month:02}-{day:02}"),
-            Some('%') => out.push('%'),
-            Some(other) => out.extend(['%', other]),
-            None => out.push('%'),
-        }
-    }
-    out
-}
-
-/// Year, month and day of the Gregorian calendar, `days` after 1970-01-01.
-///
-/// Years are counted from March, so that the leap day is the last day of a year; 400 years have
-/// 146,097 days.
-fn civil(days: u64) -> (u64, u64, u64) {
-    let days = days + 719_468; // days since 0000-03-01
-    let (era, day) = (days / 146_097, days % 146_097);
-    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153; // month from March, 0 to 11
-    let (year, day) = (era * 400 + year, day - (153 * month + 2) / 5 + 1);
-    if month < 10 { (year, month + 3, day) } else { (year + 1, month - 9, day) }
-}
-
 #[cfg(test)]
 pub(super) mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use std::time::Duration;
-
     use super::*;
-
-    #[test]
-    fn dates_are_those_of_the_calendar() {
-        let at = |seconds, format| {
-            strftime(format, SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
-        };
-        assert_eq!(at(0, "%A %d %B %Y %H:%M:%S"), "Thursday 01 January 1970 00:00:00");
-        assert_eq!(at(951_782_400, "%F %a"), "2000-02-29 Tue");
-        assert_eq!(at(951_868_800, "%d %b %y"), "01 Mar 00");
-        assert_eq!(at(1_735_689_599, "%Y-%m-%d %H:%M:%S"), "2024-12-31 23:59:59");
-        assert_eq!(at(4_107_542_400, "%F"), "2100-03-01");
-        assert_eq!(at(0, "100%% %q %"), "100% %q %");
-    }
 
     pub(in crate::model) fn render(source: &str, message: &str) -> Result<String, String> {
         let template = ChatTemplate::new("m.gguf".into(), source);

@@ -113,12 +113,25 @@ fn one_line(e: &candle_core::Error) -> String {
     e.to_string().lines().next().unwrap_or_default().to_string()
 }
 
+/// Returns the number of threads to run on: as asked, but at most as many as run at a time.
+///
+/// More would wait for each other at each barrier of a pass, and a token takes up to 300 times as
+/// long. No result depends on the number. `None` means [`default_threads`].
+pub fn granted_threads(asked: Option<usize>) -> usize {
+    asked.map_or_else(default_threads, |asked| asked.min(usable_threads()))
+}
+
+/// Returns the number of threads that run at a time in this process.
+pub(crate) fn usable_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, |n| n.get())
+}
+
 /// Default number of threads: the number of physical cores, limited to those usable.
 ///
 /// Two threads on one core share its arithmetic units and its memory ports, and a forward pass
 /// keeps both busy with one. The limit is the parallelism available to this process.
 pub fn default_threads() -> usize {
-    let usable = std::thread::available_parallelism().map_or(1, |n| n.get());
+    let usable = usable_threads();
     physical_cores().map_or(usable, |cores| cores.min(usable)).max(1)
 }
 

@@ -11,7 +11,7 @@ use candle_core::DeviceLocation;
 use super::candle::{self, CandleDecoder, Precision};
 use super::chat::ChatTemplate;
 use super::cpu::{self, CpuDecoder};
-use super::device::{DeviceChoice, DeviceError, default_threads};
+use super::device::{DeviceChoice, DeviceError, granted_threads};
 use super::format::quant::TensorFormat;
 use super::format::weights::Weights;
 use super::tokenizer::Tokenizer;
@@ -130,7 +130,7 @@ enum Forward {
 impl Model {
     /// Loads a GGUF file or a folder of safetensors onto a device.
     ///
-    /// `threads` is the number of threads of the CPU path; `None` means [`default_threads`].
+    /// `threads` is the number of threads of the CPU path; see [`granted_threads`].
     ///
     /// # Errors
     /// Returns one line if files are missing or damaged, or the device is not available.
@@ -147,7 +147,7 @@ impl Model {
             let thread =
                 std::thread::Builder::new().spawn_scoped(scope, || Tokenizer::open(&weights));
             let forward = if device.is_cpu() {
-                cpu::Llama::load(&weights, threads.unwrap_or_else(default_threads))
+                cpu::Llama::load(&weights, granted_threads(threads))
                     .map(|llama| Forward::Cpu(Arc::new(llama)))
             } else {
                 candle::Llama::load(&weights, &device, Precision::Stored)

@@ -15,6 +15,7 @@ mod jinja;
 pub mod load;
 pub mod rope;
 mod slots;
+mod strftime;
 pub mod tokenizer;
 
 pub use head::{Head, HeadForm, HeadInfo};

@@ -38,10 +38,11 @@ struct RawMachine {
 /// If the user's file can't be read or is invalid (the error names file, line and key), or there is
 /// no config folder.
 pub fn load_hardware() -> Result<Vec<Hardware>, RegistryError> {
-    list(&config_folder()?)
+    hardware_in(&config_folder()?)
 }
 
-fn list(config: &Path) -> Result<Vec<Hardware>, RegistryError> {
+/// Reads the lists as [`load_hardware`] does, with the given config folder.
+pub(crate) fn hardware_in(config: &Path) -> Result<Vec<Hardware>, RegistryError> {
     let mut all = parse(BUILT_IN.0, BUILT_IN.1)?;
     if let Some((file, text)) = own(config, "hardware.toml")? {
         all.extend(parse(&file, &text)?);
@@ -98,17 +99,21 @@ mod tests {
     #[test]
     fn user_machines_add_and_override() {
         let folder = tempfile::tempdir().unwrap();
-        let names = || list(folder.path()).unwrap().into_iter().map(|m| m.name).collect::<Vec<_>>();
+        let names =
+            || hardware_in(folder.path()).unwrap().into_iter().map(|m| m.name).collect::<Vec<_>>();
         assert_eq!(names(), ["A100 SXM 80 GB", "H100 SXM 80 GB"]);
         let own = format!("{ONE}[hardware.A100]\nbandwidth = 1\nflops = 2\n");
         std::fs::write(folder.path().join("hardware.toml"), own).unwrap();
         assert_eq!(names(), ["A100", "H100 SXM 80 GB", "Mine"]);
-        let mine = list(folder.path()).unwrap().pop().unwrap();
+        let mine = hardware_in(folder.path()).unwrap().pop().unwrap();
         assert_eq!((mine.bandwidth, mine.flops, mine.memory), (4e10, 1e12, Some(8e9)));
         std::fs::remove_file(folder.path().join("hardware.toml")).unwrap();
         std::fs::create_dir(folder.path().join("hardware.toml")).unwrap();
         assert!(
-            list(folder.path()).unwrap_err().to_string().contains("hardware.toml: can't be read")
+            hardware_in(folder.path())
+                .unwrap_err()
+                .to_string()
+                .contains("hardware.toml: can't be read")
         );
     }
 

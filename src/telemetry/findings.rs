@@ -61,6 +61,32 @@ impl OracleResult {
     }
 }
 
+/// Oracle tree of a step's context: the best nodes that a search found, parents before children.
+///
+/// All lists have one entry per node, the root first.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct OracleTree {
+    /// Token ids of the nodes.
+    pub tokens: Vec<TokenId>,
+    /// Text of each token on its own.
+    pub text: Vec<String>,
+    /// Index of each node's parent; 0 for the root itself.
+    pub parents: Vec<usize>,
+    /// Target's probability of the node after its parent (1 for the root).
+    pub p: Vec<f64>,
+}
+
+/// Token with its probability after some context.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct RankedToken {
+    /// Id of the token.
+    pub token: TokenId,
+    /// Text of the token on its own.
+    pub text: String,
+    /// Probability under the model whose list it is in.
+    pub probability: f64,
+}
+
 /// Class of a token by its text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -94,6 +120,8 @@ pub enum MissCause {
     Ranking,
     /// Not proposed by the drafter.
     Knowledge,
+    /// Outside the draft vocabulary, so that the drafter can never propose it.
+    Vocabulary,
 }
 
 /// Rejection that ended a step: the target sampled a token that the tree does not have.
@@ -124,6 +152,18 @@ pub struct Miss {
     pub draft_rank: Option<usize>,
     /// True if the drafter was asked for candidates at this node.
     pub asked: bool,
+    /// True if the token is outside the drafter's vocabulary. `None` in records of versions that did
+    /// not write it.
+    #[serde(default)]
+    pub outside_vocabulary: Option<bool>,
+    /// Target's five most probable tokens at this node, at the sampling parameters; when greedy, at
+    /// temperature 1. Shorter where the support is, and when greedy on a device that keeps the
+    /// logits.
+    #[serde(default)]
+    pub target_best: Vec<RankedToken>,
+    /// Drafter's five most probable candidates at this node. Empty if it was not asked.
+    #[serde(default)]
+    pub draft_best: Vec<RankedToken>,
     /// Cause as far as it is known without the context's oracle tree. Unlucky if the path
     /// probability is below the floor of the fluid bound, or if at least P tokens are more likely
     /// at this node.

@@ -14,8 +14,13 @@ const DEPTHS: usize = 256;
 
 impl MissCause {
     /// All causes, in order of declaration.
-    pub const ALL: [MissCause; 4] =
-        [MissCause::Unlucky, MissCause::Budget, MissCause::Ranking, MissCause::Knowledge];
+    pub const ALL: [MissCause; 5] = [
+        MissCause::Unlucky,
+        MissCause::Budget,
+        MissCause::Ranking,
+        MissCause::Knowledge,
+        MissCause::Vocabulary,
+    ];
 
     /// Returns the name of the cause, in one word.
     pub fn name(self) -> &'static str {
@@ -24,6 +29,7 @@ impl MissCause {
             MissCause::Budget => "budget",
             MissCause::Ranking => "ranking",
             MissCause::Knowledge => "knowledge",
+            MissCause::Vocabulary => "vocabulary",
         }
     }
 
@@ -46,10 +52,15 @@ impl Miss {
     /// token, too. The smallest probability only rises while the search is refined, so an unlucky
     /// miss stays unlucky.
     pub fn cause_given_oracle(&self, look: &OracleResult) -> MissCause {
-        if self.pi < look.oracle_floor {
-            MissCause::Unlucky
-        } else {
-            MissCause::ignoring_luck(self.rank, self.draft_rank, self.asked)
+        if self.pi < look.oracle_floor { MissCause::Unlucky } else { self.cause_ignoring_luck() }
+    }
+
+    /// Returns the cause, luck aside: as [`MissCause::ignoring_luck`], where a token that the
+    /// drafter can't propose is distinguished from one that it only did not.
+    pub fn cause_ignoring_luck(&self) -> MissCause {
+        match MissCause::ignoring_luck(self.rank, self.draft_rank, self.asked) {
+            MissCause::Knowledge if self.outside_vocabulary == Some(true) => MissCause::Vocabulary,
+            cause => cause,
         }
     }
 
@@ -66,6 +77,8 @@ pub struct CauseCounts {
     budget: usize,
     ranking: usize,
     knowledge: usize,
+    #[serde(default)]
+    vocabulary: usize,
 }
 
 impl CauseCounts {
@@ -76,6 +89,7 @@ impl CauseCounts {
             MissCause::Budget => self.budget,
             MissCause::Ranking => self.ranking,
             MissCause::Knowledge => self.knowledge,
+            MissCause::Vocabulary => self.vocabulary,
         }
     }
 
@@ -90,6 +104,7 @@ impl CauseCounts {
             MissCause::Budget => &mut self.budget,
             MissCause::Ranking => &mut self.ranking,
             MissCause::Knowledge => &mut self.knowledge,
+            MissCause::Vocabulary => &mut self.vocabulary,
         }
     }
 
@@ -316,6 +331,14 @@ mod tests {
             ),
             (Unlucky, Knowledge, Knowledge)
         );
+        // A drafter that was not asked could not propose any token.
+        let outside = Miss { outside_vocabulary: Some(true), ..miss };
+        assert_eq!(
+            (outside.cause_given_oracle(&look(0.2)), outside.cause_given_oracle(&look(0.0))),
+            (Unlucky, Vocabulary)
+        );
+        assert_eq!(Miss { asked: false, ..outside.clone() }.cause_ignoring_luck(), Budget);
+        assert_eq!(Miss { draft_rank: Some(9), ..outside }.cause_ignoring_luck(), Ranking);
     }
 
     #[test]
@@ -380,7 +403,7 @@ mod tests {
     proptest! {
         #[test]
         fn counts_agree_and_memory_is_bounded(
-            list in prop::collection::vec((0u32..2000, 1usize..600, 0usize..4, prop::option::of(0.0f64..0.3)), 0..3000)
+            list in prop::collection::vec((0u32..2000, 1usize..600, 0usize..5, prop::option::of(0.0f64..0.3)), 0..3000)
         ) {
             let mut misses = Misses::default();
             for &(token, depth, cause, floor) in &list {

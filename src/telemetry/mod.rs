@@ -3,6 +3,8 @@
 //! tallies here ([`Tally`], [`LightTally`], [`LossLadder`], [`Misses`], and others), which add up steps
 //! in constant memory.
 
+mod advice;
+mod base_rates;
 mod capacity;
 mod curve;
 mod findings;
@@ -21,6 +23,11 @@ mod summary;
 pub(crate) mod testing;
 mod text_means;
 
+pub use advice::{
+    Advice, AdviceStep, Change, Gain, MAX_ADVICE_STEPS, MIN_ADVICE_STEPS, MeasuredSpeeds,
+    predicted_gains,
+};
+pub use base_rates::{BaseRates, CONTEXT_RANGES, DrafterRates, Drift, MissRate, POSITION_RANGES};
 pub use capacity::{CapacitySummary, CapacityTally};
 pub use curve::{AcceptanceCurve, BudgetCurve};
 pub use findings::*;

@@ -93,7 +93,10 @@ pub fn miss(token: u32, depth: usize, cause: MissCause) -> Miss {
         rank: 1,
         q: None,
         draft_rank: None,
-        asked: cause == MissCause::Knowledge,
+        asked: matches!(cause, MissCause::Knowledge | MissCause::Vocabulary),
+        outside_vocabulary: Some(cause == MissCause::Vocabulary),
+        target_best: Vec::new(),
+        draft_best: Vec::new(),
         cause,
     }
 }

@@ -9,6 +9,9 @@ pub struct CostCurve {
     points: Vec<(usize, f64)>,
 }
 
+/// Largest B of a point, in tokens: beyond any context, and exact as a float.
+const MAX_TOKENS: usize = 1 << 24;
+
 /// Error for points that do not form a cost curve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the times of a pass are positive and finite, for rising numbers of tokens from 1")]
@@ -21,11 +24,13 @@ impl CostCurve {
     /// takes the smaller one's time.
     ///
     /// # Errors
-    /// If there is no point at B = 1, B does not rise, or a time is not positive and finite.
+    /// If there is no point at B = 1, B does not rise or is beyond any context, or a time is not
+    /// positive and finite.
     pub fn new(points: Vec<(usize, f64)>) -> Result<Self, InvalidCostCurve> {
         let rises =
             points.windows(2).all(|w| w[0].0 < w[1].0) && points.first().is_some_and(|p| p.0 == 1);
-        if !rises || points.iter().any(|&(_, t)| !(t > 0.0 && t.is_finite())) {
+        let most = points.last().map_or(0, |p| p.0);
+        if !rises || most > MAX_TOKENS || points.iter().any(|&(_, t)| !(t > 0.0 && t.is_finite())) {
             return Err(InvalidCostCurve);
         }
         let mut least = 0f64;
@@ -124,9 +129,16 @@ mod tests {
         assert_eq!(seconds, [1.0, 1.5, 2.0, 2.5, 2.5, 2.5, 2.5]);
         assert_eq!(CostCurve::new(vec![(1, 1.0), (3, 2.0)]).unwrap().seconds(5), 3.0);
         assert_eq!(CostCurve::new(vec![(1, 1.0)]).unwrap().seconds(9), 1.0);
-        for bad in
-            [vec![], vec![(2, 1.0)], vec![(1, 1.0), (1, 2.0)], vec![(1, 0.0)], vec![(1, f64::NAN)]]
-        {
+        // Beyond 2^53, different numbers of tokens are the same float.
+        let equal = vec![(1, 1.0), (usize::MAX - 1, 2.0), (usize::MAX, 3.0)];
+        for bad in [
+            vec![],
+            vec![(2, 1.0)],
+            vec![(1, 1.0), (1, 2.0)],
+            vec![(1, 0.0)],
+            vec![(1, f64::NAN)],
+            equal,
+        ] {
             assert_eq!(CostCurve::new(bad), Err(InvalidCostCurve));
         }
     }

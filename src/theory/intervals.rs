@@ -28,8 +28,10 @@ const COARSE: usize = 16;
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Interval {
     /// Lower end, in the unit of the estimate.
+    #[serde(with = "crate::theory::finite")]
     pub low: f64,
     /// Upper end, in the unit of the estimate.
+    #[serde(with = "crate::theory::finite")]
     pub high: f64,
 }
 
@@ -37,6 +39,7 @@ pub struct Interval {
 #[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Estimate {
     /// Value over all observations.
+    #[serde(with = "crate::theory::finite")]
     pub value: f64,
     /// Bootstrap interval; `None` with too few observations.
     pub interval: Option<Interval>,

@@ -12,6 +12,7 @@ pub mod bootstrap;
 pub mod bounds;
 pub mod capacity;
 pub mod cost;
+pub(crate) mod finite;
 pub mod intervals;
 pub mod light;
 pub mod light_units;

@@ -90,6 +90,25 @@ impl Pool {
         Self::with_grid(CELLS_PER_NAT)
     }
 
+    /// Adds `count` tokens of one surprisal with `mass` together, a part of some position's distribution.
+    ///
+    /// They are no position of their own.
+    pub(crate) fn add_atom(&mut self, surprisal: f64, mass: f64, count: f64) {
+        let x = surprisal.max(0.0);
+        if let Some(cell) = self.cells.get_mut((x * self.per_nat as f64) as usize) {
+            cell.mass += mass;
+            cell.count += count;
+        }
+    }
+
+    /// Counts a position whose distribution was added by atoms.
+    ///
+    /// `moments` are its moments, `largest` its two largest probabilities or bounds on them.
+    pub(crate) fn add_position(&mut self, moments: Moments, largest: [f64; 2]) {
+        self.small.add(largest[0], largest[1]);
+        self.add_moments(moments);
+    }
+
     /// Creates an empty pool with `per_nat` cells per nat (at least one).
     pub fn with_grid(per_nat: usize) -> Self {
         let per_nat = per_nat.max(1);

@@ -10,6 +10,7 @@ pub struct BestSpeedUp {
     /// Budget B in tokens per pass, the root included.
     pub budget: usize,
     /// Factor over the tokens per second of plain decoding.
+    #[serde(with = "crate::theory::finite")]
     pub speed_up: f64,
 }
 

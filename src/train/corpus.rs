@@ -1,11 +1,13 @@
 //! Training corpus on disk: texts of the target, with hidden states and distributions per position.
 
-use std::fs::{File, OpenOptions};
-use std::io::{BufReader, BufWriter, Read, Seek, SeekFrom, Write};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use half::f16;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use super::TrainError;
 use crate::tree::TokenId;
@@ -76,15 +78,50 @@ pub struct Corpus {
     end: u64,
 }
 
+/// Version of the file format that this program reads and writes.
+pub const CORPUS_FORM: u32 = 2;
+
+/// First bytes of a record.
 const RECORD_MAGIC: [u8; 4] = *b"text";
 
+/// Length of a checksum in bytes.
+const SUM: usize = 8;
+
+/// Length of a record's head: its first bytes, three numbers, and their checksum.
+const HEAD: usize = 16 + SUM;
+
+/// Number of attempts to lock the file.
+///
+/// A child process that is being started briefly holds copies of its parent's open files.
+const LOCK_TRIES: usize = 20;
+
+/// Returns the checksum of bytes: the first ones of their SHA-256.
+fn checksum(bytes: &[u8]) -> [u8; SUM] {
+    let mut sum = [0; SUM];
+    sum.copy_from_slice(&Sha256::digest(bytes)[..SUM]);
+    sum
+}
+
+/// Takes the lock of the file, which ends with it.
+fn lock(file: &File, path: &Path) -> Result<(), TrainError> {
+    for _ in 0..LOCK_TRIES {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(10)),
+            // Without file locks only this check is lost.
+            Ok(()) | Err(TryLockError::Error(_)) => return Ok(()),
+        }
+    }
+    Err(TrainError::Locked { path: path.to_owned() })
+}
+
 impl Corpus {
-    /// Opens the corpus at `path`, or creates it.
+    /// Opens the corpus at `path`, or creates it, for this process alone.
     ///
-    /// Drops a text at the end that was not written completely.
+    /// Drops a text at the end that was not written completely. Nothing else is ever dropped.
     ///
     /// # Errors
-    /// If the file can't be read or written, or holds texts made with other settings.
+    /// If the file can't be read or written, is used by another process, holds texts made with
+    /// other settings, or is damaged.
     pub fn open(path: &Path, about: &CorpusSettings) -> Result<Corpus, TrainError> {
         let trouble = |source| TrainError::Disk { path: path.to_owned(), source };
         let mut file = OpenOptions::new()
@@ -94,36 +131,41 @@ impl Corpus {
             .truncate(false)
             .open(path)
             .map_err(trouble)?;
-        let mut reader = BufReader::new(&mut file);
-        let mut head = [0u8; 8];
-        let fresh = reader.read_exact(&mut head).is_err();
-        if fresh {
-            let line = serde_json::to_vec(about).unwrap_or_default();
-            file.set_len(0).and_then(|()| file.seek(SeekFrom::Start(0))).map_err(trouble)?;
-            file.write_all(&(line.len() as u64).to_le_bytes())
-                .and_then(|()| file.write_all(&line))
+        lock(&file, path)?;
+        let line = serde_json::to_vec(about).unwrap_or_default();
+        let own = [&(line.len() as u64).to_le_bytes()[..], &line].concat();
+        let len = file.metadata().map_err(trouble)?.len();
+        let mut found = Vec::new();
+        (&mut file).take(own.len() as u64).read_to_end(&mut found).map_err(trouble)?;
+        if found.len() < own.len() && own.starts_with(&found) {
+            // New, or its beginning was not written completely.
+            file.set_len(0)
+                .and_then(|()| file.seek(SeekFrom::Start(0)))
+                .and_then(|_| file.write_all(&own))
                 .map_err(trouble)?;
-            let end = 8 + line.len() as u64;
-            return Ok(Corpus {
-                path: path.to_owned(),
-                file,
-                about: about.clone(),
-                index: Vec::new(),
-                end,
-            });
-        }
-        let length = u64::from_le_bytes(head);
-        let mut line = vec![0; length.min(1 << 20) as usize];
-        let found: Option<CorpusSettings> =
-            reader.read_exact(&mut line).ok().and_then(|()| serde_json::from_slice(&line).ok());
-        if found.as_ref() != Some(about) {
+        } else if found != own {
             return Err(TrainError::OtherCorpus { path: path.to_owned() });
         }
-        let len = reader.get_ref().metadata().map_err(trouble)?.len();
-        let (mut at, mut index) = (8 + length, Vec::new());
-        while let Some((tokens, bytes)) =
-            Self::record(&mut file, at, about).filter(|(_, bytes)| at + bytes <= len)
-        {
+        let (mut at, mut index) = (own.len() as u64, Vec::new());
+        while at < len {
+            let damaged =
+                || TrainError::DamagedCorpus { path: path.to_owned(), text: index.len(), at };
+            let mut head = Vec::new();
+            file.seek(SeekFrom::Start(at))
+                .and_then(|_| (&mut file).take(HEAD as u64).read_to_end(&mut head))
+                .map_err(trouble)?;
+            if head.len() < HEAD {
+                let begins = RECORD_MAGIC.iter().zip(&head).all(|(a, b)| a == b);
+                if begins { break } else { return Err(damaged()) }
+            }
+            let tokens = u32::from_le_bytes([head[4], head[5], head[6], head[7]]) as usize;
+            if head[..4] != RECORD_MAGIC || head[16..] != checksum(&head[..16]) || tokens == 0 {
+                return Err(damaged());
+            }
+            let bytes = Self::bytes(tokens, about);
+            if bytes > len - at {
+                break;
+            }
             index.push((at, tokens));
             at += bytes;
         }
@@ -131,18 +173,11 @@ impl Corpus {
         Ok(Corpus { path: path.to_owned(), file, about: about.clone(), index, end: at })
     }
 
-    /// Returns tokens and bytes of the record at `at`, if one begins there.
-    fn record(file: &mut File, at: u64, about: &CorpusSettings) -> Option<(usize, u64)> {
-        let mut head = [0u8; 8];
-        file.seek(SeekFrom::Start(at)).ok()?;
-        file.read_exact(&mut head).ok()?;
-        let tokens = u32::from_le_bytes([head[4], head[5], head[6], head[7]]) as usize;
-        (head[..4] == RECORD_MAGIC && tokens > 0).then(|| (tokens, Self::bytes(tokens, about)))
-    }
-
+    /// Returns the length in bytes of a record with this number of tokens.
     fn bytes(tokens: usize, about: &CorpusSettings) -> u64 {
         let a_position = about.after.len() * about.dim * 2 + about.laws() * 6;
-        (16 + tokens * 4 + (tokens - 1) * a_position) as u64
+        let tokens = tokens as u64;
+        (HEAD + SUM) as u64 + tokens * 4 + (tokens - 1).saturating_mul(a_position as u64)
     }
 
     /// Returns the number of texts.
@@ -172,27 +207,26 @@ impl Corpus {
     pub fn push(&mut self, text: &CorpusText) -> Result<(), TrainError> {
         let path = self.path.clone();
         let trouble = |source| TrainError::Disk { path: path.clone(), source };
-        self.file.seek(SeekFrom::Start(self.end)).map_err(trouble)?;
-        let mut out = BufWriter::with_capacity(1 << 20, &mut self.file);
-        let mut write = || -> std::io::Result<()> {
-            out.write_all(&RECORD_MAGIC)?;
-            for n in [text.tokens.len() as u32, text.prompt, text.prompt_tokens] {
-                out.write_all(&n.to_le_bytes())?;
-            }
-            for token in &text.tokens {
-                out.write_all(&token.to_le_bytes())?;
-            }
-            for x in &text.hidden {
-                out.write_all(&x.to_le_bytes())?;
-            }
-            for (token, p) in &text.distributions {
-                out.write_all(&token.to_le_bytes())?;
-                out.write_all(&p.to_le_bytes())?;
-            }
-            out.flush()
-        };
-        write().map_err(trouble)?;
-        drop(out);
+        let mut record = RECORD_MAGIC.to_vec();
+        for n in [text.tokens.len() as u32, text.prompt, text.prompt_tokens] {
+            record.extend(n.to_le_bytes());
+        }
+        record.extend(checksum(&record));
+        for token in &text.tokens {
+            record.extend(token.to_le_bytes());
+        }
+        for x in &text.hidden {
+            record.extend(x.to_le_bytes());
+        }
+        for (token, p) in &text.distributions {
+            record.extend(token.to_le_bytes());
+            record.extend(p.to_le_bytes());
+        }
+        record.extend(checksum(&record[HEAD..]));
+        self.file
+            .seek(SeekFrom::Start(self.end))
+            .and_then(|_| self.file.write_all(&record))
+            .map_err(trouble)?;
         self.index.push((self.end, text.tokens.len()));
         self.end += Self::bytes(text.tokens.len(), &self.about);
         Ok(())
@@ -201,7 +235,7 @@ impl Corpus {
     /// Reads the text with index `i`.
     ///
     /// # Errors
-    /// If it can't be read.
+    /// If it can't be read, or is damaged.
     pub fn read(&mut self, i: usize) -> Result<CorpusText, TrainError> {
         let (at, tokens) = self.index[i];
         let mut bytes = vec![0; Self::bytes(tokens, &self.about) as usize];
@@ -209,17 +243,23 @@ impl Corpus {
             .seek(SeekFrom::Start(at))
             .and_then(|_| self.file.read_exact(&mut bytes))
             .map_err(|source| TrainError::Disk { path: self.path.clone(), source })?;
+        let body = bytes.len() - SUM;
+        if bytes[body..] != checksum(&bytes[HEAD..body])
+            || bytes[16..HEAD] != checksum(&bytes[..16])
+        {
+            return Err(TrainError::DamagedCorpus { path: self.path.clone(), text: i, at });
+        }
         let word = |at: usize| {
             u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
         };
         let half = |at: usize| f16::from_le_bytes([bytes[at], bytes[at + 1]]);
-        let hidden_at = 16 + 4 * tokens;
+        let hidden_at = HEAD + 4 * tokens;
         let numbers = (tokens - 1) * self.about.after.len() * self.about.dim;
         let laws_at = hidden_at + 2 * numbers;
         Ok(CorpusText {
             prompt: word(8),
             prompt_tokens: word(12),
-            tokens: (0..tokens).map(|i| word(16 + 4 * i)).collect(),
+            tokens: (0..tokens).map(|i| word(HEAD + 4 * i)).collect(),
             hidden: (0..numbers).map(|i| half(hidden_at + 2 * i)).collect(),
             distributions: (0..(tokens - 1) * self.about.laws())
                 .map(|i| (word(laws_at + 6 * i), half(laws_at + 6 * i + 4)))
@@ -233,20 +273,20 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    #[test]
-    fn texts_are_read_back_after_an_interrupted_write() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("corpus");
-        let about = CorpusSettings {
-            form: 1,
+    fn about() -> CorpusSettings {
+        CorpusSettings {
+            form: CORPUS_FORM,
             model: "m".into(),
             dim: 2,
             after: vec![1, 3],
             prompts: "p".into(),
             seed: 1,
             max_tokens: 9,
-        };
-        let text = |n: u32| CorpusText {
+        }
+    }
+
+    fn text(n: u32) -> CorpusText {
+        CorpusText {
             prompt: n,
             prompt_tokens: 1,
             tokens: (0..n).collect(),
@@ -254,25 +294,80 @@ mod tests {
             distributions: (0..(n as usize - 1) * TOP)
                 .map(|i| (i as u32, f16::from_f32(0.5)))
                 .collect(),
-        };
+        }
+    }
+
+    #[test]
+    fn texts_are_read_back_after_an_interrupted_write() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("corpus");
+        let about = about();
         let mut corpus = Corpus::open(&path, &about).unwrap();
         corpus.push(&text(3)).unwrap();
         corpus.push(&text(5)).unwrap();
+        assert!(matches!(Corpus::open(&path, &about), Err(TrainError::Locked { .. })));
+        let two = corpus.size();
         drop(corpus);
-        // Part of a third text.
+        // Part of a third text, of any length.
         let mut corpus = Corpus::open(&path, &about).unwrap();
         corpus.push(&text(4)).unwrap();
-        let whole = corpus.size();
         drop(corpus);
-        OpenOptions::new().write(true).open(&path).unwrap().set_len(whole - 7).unwrap();
+        let whole = std::fs::read(&path).unwrap();
+        for len in [whole.len() - 7, two as usize + 30, two as usize + 9, two as usize + 2] {
+            std::fs::write(&path, &whole[..len]).unwrap();
+            let corpus = Corpus::open(&path, &about).unwrap();
+            assert_eq!((corpus.len(), corpus.tokens(), corpus.size()), (2, 8, two), "{len}");
+        }
         let mut corpus = Corpus::open(&path, &about).unwrap();
-        assert_eq!((corpus.len(), corpus.tokens()), (2, 8));
         corpus.push(&text(6)).unwrap();
         assert_eq!(
             (corpus.read(0).unwrap(), corpus.read(1).unwrap(), corpus.read(2).unwrap()),
             (text(3), text(5), text(6))
         );
+        drop(corpus);
         let other = CorpusSettings { seed: 2, ..about };
         assert!(matches!(Corpus::open(&path, &other), Err(TrainError::OtherCorpus { .. })));
+        // The beginning alone, not written completely.
+        for len in [0, 3, 8, 20] {
+            std::fs::write(&path, &whole[..len]).unwrap();
+            assert!(Corpus::open(&path, &self::about()).unwrap().is_empty(), "{len}");
+        }
+    }
+
+    #[test]
+    fn any_damaged_byte_is_found_and_nothing_is_dropped() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("corpus");
+        let mut corpus = Corpus::open(&path, &about()).unwrap();
+        let begin = corpus.size() as usize;
+        corpus.push(&text(2)).unwrap();
+        corpus.push(&text(3)).unwrap();
+        drop(corpus);
+        let whole = std::fs::read(&path).unwrap();
+        for at in 0..whole.len() {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 0x41;
+            std::fs::write(&path, &bytes).unwrap();
+            let outcome = Corpus::open(&path, &about())
+                .and_then(|mut corpus| (0..2).try_for_each(|i| corpus.read(i).map(drop)));
+            match outcome {
+                Err(TrainError::OtherCorpus { .. }) => assert!(at < begin, "{at}"),
+                Err(TrainError::DamagedCorpus { text, at: record, .. }) => {
+                    assert!(record as usize <= at && text < 2, "{at}");
+                }
+                other => panic!("byte {at}: {other:?}"),
+            }
+            assert_eq!(std::fs::read(&path).unwrap(), bytes, "byte {at}: the file was changed");
+        }
+        // Bytes behind the last text that are no beginning of one.
+        std::fs::write(&path, [&whole[..], b"xy"].concat()).unwrap();
+        let said = Corpus::open(&path, &about()).unwrap_err().to_string();
+        assert!(said.contains(&format!("text 2 at byte {} is damaged", whole.len())), "{said}");
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_no_empty_corpus() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(matches!(Corpus::open(folder.path(), &about()), Err(TrainError::Disk { .. })));
     }
 }

@@ -83,12 +83,14 @@ pub fn gather(
         for (w, model) in models.iter().enumerate() {
             let (give, take) = sync_channel(QUEUE_CAPACITY);
             texts.push(take);
-            writers.push(scope.spawn(move || {
+            let write = move || {
                 let mine = (0..).zip(asks).filter(|(i, _)| i % models.len() == w && !answered[*i]);
                 let waiting = mine.map(|(i, ask)| (i as u32, ask.clone())).collect();
                 Writer { model, asks: asks.len() as u32, answered, writing }
                     .write(waiting, after, &give)
-            }));
+            };
+            let writer = std::thread::Builder::new().spawn_scoped(scope, write);
+            writers.push(writer.map_err(|source| TrainError::Thread { source })?);
         }
         let (mut turn, mut on) = (0, corpus.tokens() < writing.tokens);
         while on && !texts.is_empty() {

@@ -6,7 +6,9 @@
 //! account.
 
 use std::collections::BTreeMap;
+use std::panic::resume_unwind;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::Builder;
 
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, Var, bail};
 
@@ -56,17 +58,20 @@ impl Matrices {
             ))
         };
         let share = matrices.len().div_ceil(threads.max(1)).max(1);
+        let pack_all = |names: &[&'static str]| {
+            names.iter().map(|&name| pack(name)).collect::<Result<Vec<_>>>()
+        };
         std::thread::scope(|scope| {
-            let packed: Vec<_> = (matrices.chunks(share))
-                .map(|names| {
-                    scope.spawn(move || {
-                        names.iter().map(|&name| pack(name)).collect::<Result<Vec<_>>>()
-                    })
-                })
+            let parts: Vec<_> = (matrices.chunks(share))
+                .map(|names| (names, Builder::new().spawn_scoped(scope, move || pack_all(names))))
                 .collect();
             let mut all = BTreeMap::new();
-            for part in packed {
-                all.extend(part.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
+            for (names, part) in parts {
+                // If the system grants no more threads, this one does the work.
+                all.extend(match part {
+                    Ok(part) => part.join().unwrap_or_else(|panic| resume_unwind(panic)),
+                    Err(_) => pack_all(names),
+                }?);
             }
             Ok(Matrices(all))
         })

@@ -18,7 +18,7 @@ mod teacher;
 #[cfg(test)]
 mod tests;
 
-pub use corpus::{Corpus, CorpusSettings, CorpusText, TOP};
+pub use corpus::{CORPUS_FORM, Corpus, CorpusSettings, CorpusText, TOP};
 pub use crowd::gather_on_gpu;
 pub use gather::{GenerationOptions, PromptTask, gather};
 pub use news::{DraftPerformance, TrainEvent};
@@ -39,10 +39,26 @@ pub enum TrainError {
         source: std::io::Error,
     },
     /// Corpus made with another model, other prompts or other settings.
-    #[error("{} holds texts of another model, other prompts or other settings: give another folder, or remove it", path.display())]
+    #[error("{} holds texts of another model, other prompts or other settings, or of another version: give another folder, or remove it", path.display())]
     OtherCorpus {
         /// Path of the file.
         path: PathBuf,
+    },
+    /// Corpus that another process uses.
+    #[error("another training uses {}: wait for it, or give another folder", path.display())]
+    Locked {
+        /// Path of the file.
+        path: PathBuf,
+    },
+    /// Corpus with a text that differs from what was written.
+    #[error("{}: text {text} at byte {at} is damaged: restore the file, or remove it to start over", path.display())]
+    DamagedCorpus {
+        /// Path of the file.
+        path: PathBuf,
+        /// Index of the text.
+        text: usize,
+        /// Offset of the text in the file, in bytes.
+        at: u64,
     },
     /// Checkpoint that does not fit this run.
     #[error("{}: {what}: give another folder, or remove it", path.display())]
@@ -61,6 +77,14 @@ pub enum TrainError {
     /// Target on a device that does not expose its hidden states.
     #[error("heads are trained on the CPU path: give --device cpu")]
     Device,
+    /// Failure to start a thread that writes answers.
+    #[error(
+        "no thread can be started for the model's answers: {source}: end other programs, or train with fewer threads"
+    )]
+    Thread {
+        /// Error reported by the operating system.
+        source: std::io::Error,
+    },
     /// Corpus with too few texts to train on.
     #[error("{texts} texts are too few to train on: give more prompts")]
     Few {

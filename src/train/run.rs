@@ -167,6 +167,11 @@ pub fn train(
         HeadForm::Adapter => "adapter-checkpoint.safetensors",
     };
     let mut run = Run::begin(corpus, start, options, &folder.join(checkpoint))?;
+    if run.step >= run.options.steps {
+        // A run that was killed after its last checkpoint has not written the head, or to another
+        // file.
+        run.write(out)?;
+    }
     while run.step < run.options.steps {
         let report = run.advance()?;
         if report.held_out.is_some() {

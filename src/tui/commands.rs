@@ -2,9 +2,10 @@
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
-use super::{Editor, Effect, GaugeUnit, Overlay, Pane, RunState, State};
-use crate::draft::Shape;
-use crate::engine::{Command, MAX_BUDGET};
+use super::navigate::{self, Direction};
+use super::palette::{self, allowed, no_effect};
+use super::{Effect, GaugeUnit, LineInput, LineKind, Overlay, Pane, Phase, RunState, State, View};
+use crate::engine::{AUTO_BUDGET, Command, MAX_BUDGET, Pace};
 use crate::telemetry::StepSettings;
 use crate::verify::Rule;
 
@@ -26,12 +27,14 @@ impl Chord {
             KeyCode::PageUp => "PgUp".to_owned(),
             KeyCode::PageDown => "PgDn".to_owned(),
             KeyCode::BackTab => "Shift-Tab".to_owned(),
+            KeyCode::F(number) => format!("F{number}"),
             code => format!("{code:?}"),
         };
         if self.ctrl { format!("Ctrl-{}", key.to_uppercase()) } else { key }
     }
 
-    fn is(&self, key: &KeyEvent) -> bool {
+    /// Returns whether a key press is this key.
+    pub(super) fn is(&self, key: &KeyEvent) -> bool {
         let held = key.modifiers & (KeyModifiers::CONTROL | KeyModifiers::ALT);
         self.code == key.code
             && held == if self.ctrl { KeyModifiers::CONTROL } else { KeyModifiers::NONE }
@@ -73,36 +76,142 @@ pub const COMMANDS: &[CommandEntry] = &[
         "older",
         &[named(KeyCode::Left), named(KeyCode::Up)],
         false,
-        "paused: select the previous step; in zoomed text: scroll up",
-        |s, e| look(s, e, 1),
+        "select the previous step, pausing first; in zoomed text: scroll up; in misses and runs: move the cursor",
+        |s, e| look(s, e, Direction::Back, 1),
     ),
     entry(
         "newer",
         &[named(KeyCode::Right), named(KeyCode::Down)],
         false,
-        "paused: select the next step; in zoomed text: scroll down",
-        |s, e| look(s, e, -1),
+        "select the next step; in zoomed text: scroll down; in misses and runs: move the cursor",
+        |s, e| look(s, e, Direction::Forward, 1),
     ),
     entry(
         "older by 10",
         &[named(KeyCode::PageUp)],
         false,
-        "paused: go back 10 steps; in zoomed text: scroll up 10 lines",
-        |s, e| look(s, e, 10),
+        "go back 10 steps; in zoomed text: scroll up 10 lines",
+        |s, e| look(s, e, Direction::Back, 10),
     ),
     entry(
         "newer by 10",
         &[named(KeyCode::PageDown)],
         false,
-        "paused: go forward 10 steps; in zoomed text: scroll down 10 lines",
-        |s, e| look(s, e, -10),
+        "go forward 10 steps; in zoomed text: scroll down 10 lines",
+        |s, e| look(s, e, Direction::Forward, 10),
+    ),
+    entry(
+        "oldest",
+        &[named(KeyCode::Home)],
+        false,
+        "select the oldest kept step",
+        navigate::oldest,
     ),
     entry(
         "newest",
         &[named(KeyCode::End), named(KeyCode::Esc)],
         false,
-        "return to the newest step, then leave zoom",
+        "return to the newest step, then leave search and zoom",
         newest,
+    ),
+    entry(
+        "miss before",
+        &[key('[')],
+        false,
+        "select the previous step that ended in a miss",
+        |s, e| {
+            navigate::miss(s, e, Direction::Back);
+        },
+    ),
+    entry("miss", &[key(']')], false, "select the next step that ended in a miss", |s, e| {
+        navigate::miss(s, e, Direction::Forward);
+    }),
+    entry(
+        "larger loss",
+        &[key('{')],
+        false,
+        "select the step with the next larger loss",
+        |s, e| {
+            navigate::worst(s, e, Direction::Back);
+        },
+    ),
+    entry(
+        "worst loss",
+        &[key('}')],
+        false,
+        "select the step with the largest loss, then the next smaller ones",
+        |s, e| {
+            navigate::worst(s, e, Direction::Forward);
+        },
+    ),
+    entry(
+        "text before",
+        &[key('(')],
+        false,
+        "select the start of the text shown, or of the one before",
+        |s, e| {
+            navigate::text(s, e, Direction::Back);
+        },
+    ),
+    entry("text after", &[key(')')], false, "select the start of the next text", |s, e| {
+        navigate::text(s, e, Direction::Forward);
+    }),
+    entry(
+        "find",
+        &[key('/')],
+        true,
+        "find a step by its text, a cause, or numbers: depth>3, p<.1, H>2",
+        |s, _| {
+            s.overlay = Overlay::Line(LineInput::new(LineKind::Find));
+        },
+    ),
+    entry(
+        "match after",
+        &[key('N')],
+        false,
+        "repeat the search toward newer steps; n repeats it toward older ones",
+        |s, e| {
+            palette::repeat(s, e, Direction::Forward);
+        },
+    ),
+    entry("go to", &[key('G')], false, "select a step of the text shown by its number", |s, _| {
+        s.overlay = Overlay::Line(LineInput::new(LineKind::Step));
+    }),
+    entry(
+        "open",
+        &[named(KeyCode::Enter)],
+        false,
+        "in misses: select steps with this miss; in runs: select a run to compare; else: show the tree of the step",
+        open,
+    ),
+    entry(
+        "command",
+        &[key(':')],
+        true,
+        "command palette: settings and commands by name; Tab completes",
+        |s, _| {
+            s.overlay = Overlay::Line(LineInput::new(LineKind::Command));
+        },
+    ),
+    engine_entry(
+        "slower",
+        &[key('<')],
+        false,
+        "slower pace: fewer steps per second; the engine waits between steps",
+        |s, e| {
+            let to = s.pace.slower();
+            pace(s, e, to);
+        },
+    ),
+    engine_entry(
+        "faster",
+        &[key('>')],
+        true,
+        "faster pace: 1, 2, 4, 8, 16 steps per second, then full speed",
+        |s, e| {
+            let to = s.pace.faster();
+            pace(s, e, to);
+        },
     ),
     entry(
         "quit",
@@ -118,6 +227,55 @@ pub const COMMANDS: &[CommandEntry] = &[
         true,
         "cycle panes on losses: ladder, curve, misses, calibration; then back to text",
         losses,
+    ),
+    entry("watch", &[key('1')], false, "view: text, tree, and the main figures", |s, _| {
+        view(s, View::Watch)
+    }),
+    entry("tree view", &[key('2')], false, "view: token tree and its miss", |s, _| {
+        view(s, View::Tree)
+    }),
+    entry(
+        "losses view",
+        &[key('3')],
+        false,
+        "view: ladder of losses, budget curve, what would help",
+        |s, _| view(s, View::Losses),
+    ),
+    entry("speed view", &[key('4')], false, "view: speed, acceptance, entropy", |s, _| {
+        view(s, View::Speed)
+    }),
+    entry(
+        "misses view",
+        &[key('5')],
+        false,
+        "view: this miss, causes, and base rates by kind of token",
+        |s, _| view(s, View::Misses),
+    ),
+    entry(
+        "race view",
+        &[key('6')],
+        false,
+        "view: race of two settings on the same text",
+        |s, _| view(s, View::Race),
+    ),
+    entry(
+        "runs view",
+        &[key('7')],
+        false,
+        "view: scoreboard of the runs of this session",
+        |s, _| view(s, View::Runs),
+    ),
+    entry("tree form", &[key('i')], true, "tree as icicle, graph, or table", |s, _| {
+        s.tree_form = s.tree_form.next()
+    }),
+    entry(
+        "oracle tree",
+        &[key('O')],
+        false,
+        "show the oracle's tree or the drafter's; o searches for it",
+        |s, _| {
+            s.oracle_tree = !s.oracle_tree;
+        },
     ),
     entry(
         "unit",
@@ -147,6 +305,7 @@ pub const COMMANDS: &[CommandEntry] = &[
         "oracle search: off, every 16th step, every 4th, every step; paused: extend the search of the step shown",
         looks,
     ),
+    engine_entry("drafting", &[key('x')], true, "switch drafting off and on", drafting),
     engine_entry("drafter", &[key('d')], true, "next drafter", |s, e| drafter(s, e, 1)),
     engine_entry("drafter back", &[key('D')], false, "previous drafter", |s, e| drafter(s, e, -1)),
     engine_entry("shape", &[key('s')], true, "next tree shape", shape),
@@ -186,9 +345,7 @@ pub const COMMANDS: &[CommandEntry] = &[
         &[key('b')],
         true,
         "automatic budget (most tokens per second at each step) or fixed budget",
-        |s, e| {
-            set(s, e, |s| s.auto = !s.auto);
-        },
+        automatic,
     ),
     entry("focus", &[named(KeyCode::Tab)], true, "focus next pane", |s, _| focus(s, 1)),
     entry("focus back", &[named(KeyCode::BackTab)], false, "focus previous pane", |s, _| {
@@ -197,13 +354,19 @@ pub const COMMANDS: &[CommandEntry] = &[
     entry("zoom", &[key('z')], true, "zoom the focused pane to the full screen", |s, _| {
         (s.zoom, s.scroll) = (!s.zoom, 0)
     }),
-    engine_entry("next", &[key('n')], true, "next prompt", |s, e| prompt(s, e, 1)),
+    entry(
+        "next",
+        &[key('n')],
+        true,
+        "next prompt; after a search, until Esc: next older match",
+        next,
+    ),
     engine_entry("previous", &[key('p')], false, "previous prompt", |s, e| prompt(s, e, -1)),
     engine_entry(
         "edit",
         &[key('e')],
         true,
-        "edit prompt: Enter sends, Alt-Enter adds a line, Ctrl-U deletes to the left, Esc cancels",
+        "write a prompt while the run waits: Enter sends, Alt-Enter adds a line, Up recalls earlier prompts, Esc cancels",
         edit,
     ),
     engine_entry("again", &[key('r')], true, "restart the prompt", |s, e| {
@@ -211,6 +374,7 @@ pub const COMMANDS: &[CommandEntry] = &[
     }),
     engine_entry("seed", &[key('g')], true, "next random seed (no effect when greedy)", seed),
     entry("theme", &[key('c')], true, "next theme", theme),
+    entry("write", &[key('w')], false, "write the scoreboard of runs to a file", write_runs),
 ];
 
 const fn entry(
@@ -232,11 +396,6 @@ const fn engine_entry(
     run: Run,
 ) -> CommandEntry {
     CommandEntry { name, keys, doc, footer, engine: true, run }
-}
-
-/// Returns the command bound to a key, if any.
-pub fn command_for(key: &KeyEvent) -> Option<&'static CommandEntry> {
-    COMMANDS.iter().find(|c| c.keys.iter().any(|chord| chord.is(key)))
 }
 
 /// Budgets that the keys step through, in tokens per verify pass.
@@ -271,6 +430,156 @@ fn quit(state: &mut State, effects: &mut Vec<Effect>) {
     effects.push(Effect::Leave(None));
 }
 
+/// Sets the pace of the engine, if it changes, and ends the slow start.
+pub(super) fn set_pace(state: &mut State, effects: &mut Vec<Effect>, pace: Pace) {
+    state.slow_start = None;
+    if state.pace != pace {
+        state.pace = pace;
+        tell(state, effects, Command::Pace(pace));
+    }
+}
+
+fn pace(state: &mut State, effects: &mut Vec<Effect>, to: Option<Pace>) {
+    match to {
+        Some(pace) => {
+            set_pace(state, effects, pace);
+            let waits = if pace == Pace::Full {
+                ""
+            } else {
+                ": the engine waits between steps; measured speeds leave waits out"
+            };
+            state.say(format!("{pace}{waits}"));
+        }
+        None if state.pace == Pace::Full => state.say("full speed already"),
+        None => state.say("slowest pace already"),
+    }
+}
+
+/// Switches between drafting and plain decoding. The drafter switched off is remembered.
+fn drafting(state: &mut State, effects: &mut Vec<Effect>) {
+    let Some(present) = state.wished.as_ref().map(|wished| wished.drafter.clone()) else {
+        return set(state, effects, |_| {});
+    };
+    let next = if present == "none" {
+        let usual = CYCLE.into_iter().find(|name| state.info.drafters.iter().any(|d| d == name));
+        state.last_drafter.clone().or_else(|| usual.map(str::to_owned))
+    } else {
+        Some("none".to_owned())
+    };
+    let Some(next) = next.filter(|next| *next != present) else {
+        state.say("this run has no drafter");
+        return;
+    };
+    let on = next != "none";
+    state.say(if on {
+        format!("drafting on: {next}")
+    } else {
+        "drafting off: plain decoding; x switches it on".to_owned()
+    });
+    set(state, effects, |s| s.drafter = next);
+}
+
+/// Switches between an automatic and a fixed budget.
+///
+/// The fixed budget is the size that the automatic one verified on average. The drafter `auto`
+/// always chooses its own budget, so that a fixed one needs another drafter.
+fn automatic(state: &mut State, effects: &mut Vec<Effect>) {
+    let averages = &state.history.averages;
+    let mean = (averages.steps > 0)
+        .then(|| 1 + (averages.nodes as f64 / averages.steps as f64).round() as usize);
+    let drafters = state.info.drafters.clone();
+    let mut said = None;
+    set(state, effects, |s| {
+        if !s.automatic() {
+            (s.auto, s.budget) = (true, s.budget.max(AUTO_BUDGET));
+            said = Some(format!(
+                "automatic budget: each step verifies what promises the most tokens per second, up to {}",
+                s.budget
+            ));
+            return;
+        }
+        s.auto = false;
+        // Of the budgets that the keys know, the nearest to the mean; drafting needs at least 2.
+        if let Some(mean) = mean {
+            s.budget = BUDGETS
+                .into_iter()
+                .filter(|&b| b > 1)
+                .min_by_key(|&b| b.abs_diff(mean))
+                .unwrap_or(s.budget);
+        }
+        let mut why = "";
+        if s.drafter == "auto" {
+            let fixed = ["mix", "eagle", "suffix", "ngram"]
+                .into_iter()
+                .find(|name| drafters.iter().any(|d| d == name));
+            let Some(fixed) = fixed else {
+                said = Some(
+                    "the drafter auto always chooses its budget: choose another drafter with d"
+                        .to_owned(),
+                );
+                return;
+            };
+            fixed.clone_into(&mut s.drafter);
+            why = " (auto always chooses its own budget)";
+        }
+        said =
+            Some(format!("fixed budget: {} tokens per pass, drafter {}{why}", s.budget, s.drafter));
+    });
+    if let Some(said) = said {
+        state.say(said);
+    }
+}
+
+/// Selects the next older match of a search, or starts the next prompt.
+fn next(state: &mut State, effects: &mut Vec<Effect>) {
+    if state.query.is_some() {
+        navigate::matching(state, effects, Direction::Back);
+    } else if state.phase == Phase::Finished {
+        state.say(super::ALL_DONE);
+    } else {
+        prompt(state, effects, 1);
+    }
+}
+
+/// Goes to what the cursor of the focused pane is on.
+fn open(state: &mut State, effects: &mut Vec<Effect>) {
+    match state.focus {
+        Pane::Runs => {
+            let runs = state.all_runs();
+            if let Some(run) = runs.get(state.runs.cursor.min(runs.len().saturating_sub(1))) {
+                state.runs.mark(run.number);
+            }
+        }
+        Pane::Misses => navigate::miss_of_cursor(state, effects),
+        _ => {
+            if let Some(step) = state.step().map(|step| step.number) {
+                navigate::select(state, effects, step);
+                state.focus = Pane::Tree;
+            }
+        }
+    }
+}
+
+fn write_runs(state: &mut State, effects: &mut Vec<Effect>) {
+    let runs = state.all_runs();
+    if runs.is_empty() {
+        state.say("no run to write yet");
+        return;
+    }
+    effects.push(Effect::Write {
+        stem: "speclight-runs",
+        ending: "csv",
+        text: super::runs::csv(&runs),
+    });
+}
+
+/// Says that a setting has no effect under the others, if so.
+fn warn_no_effect(state: &mut State, name: &str) {
+    if let Some(why) = state.wished.as_ref().and_then(|wished| no_effect(wished, name)) {
+        state.say(format!("{name}: {why}"));
+    }
+}
+
 /// Changes the requested settings and sends them to the engine. Shows a notice while the engine is
 /// loading, since there are no settings yet.
 fn set(state: &mut State, effects: &mut Vec<Effect>, change: impl FnOnce(&mut StepSettings)) {
@@ -279,6 +588,9 @@ fn set(state: &mut State, effects: &mut Vec<Effect>, change: impl FnOnce(&mut St
             let before = wished.clone();
             change(wished);
             if before != *wished {
+                if before.drafter != wished.drafter && before.drafter != "none" {
+                    state.last_drafter = Some(before.drafter);
+                }
                 state.asked.push(wished.clone());
                 effects.push(Effect::Engine(Command::Settings(wished.clone())));
             }
@@ -293,10 +605,26 @@ fn neighbour<'a>(list: &'a [String], present: &str, by: isize) -> Option<&'a Str
     list.get((at + by).rem_euclid(list.len().max(1) as isize) as usize)
 }
 
+/// Drafters in the order of the key: those that usually pay first, the oracle and none last.
+const CYCLE: [&str; 10] = [
+    "auto",
+    "eagle",
+    "mix",
+    "suffix",
+    "ngram",
+    "early-exit",
+    "model",
+    "external",
+    "oracle",
+    "none",
+];
+
 fn drafter(state: &mut State, effects: &mut Vec<Effect>, by: isize) {
     let info = state.info.clone();
+    let mut cycle = info.drafters.clone();
+    cycle.sort_by_key(|name| CYCLE.iter().position(|known| known == name).unwrap_or(CYCLE.len()));
     set(state, effects, |s| {
-        if let Some(name) = neighbour(&info.drafters, &s.drafter, by) {
+        if let Some(name) = neighbour(&cycle, &s.drafter, by) {
             s.drafter.clone_from(name);
         }
     });
@@ -317,10 +645,7 @@ fn shape(state: &mut State, effects: &mut Vec<Effect>) {
             s.shape.clone_from(name);
         }
     });
-}
-
-fn allowed(shape: &str, rule: Rule) -> bool {
-    Shape::named(shape).is_some_and(|shape| shape.allows(rule))
+    warn_no_effect(state, "shape");
 }
 
 fn verify(state: &mut State, effects: &mut Vec<Effect>) {
@@ -364,6 +689,7 @@ fn budget(state: &mut State, effects: &mut Vec<Effect>, by: isize) {
         };
         s.budget = next.copied().unwrap_or(s.budget);
     });
+    warn_no_effect(state, "budget");
 }
 
 fn temperature(state: &mut State, effects: &mut Vec<Effect>, by: i32) {
@@ -379,6 +705,7 @@ fn temperature(state: &mut State, effects: &mut Vec<Effect>, by: i32) {
 
 fn seed(state: &mut State, effects: &mut Vec<Effect>) {
     set(state, effects, |s| s.seed = s.seed.wrapping_add(1));
+    warn_no_effect(state, "seed");
 }
 
 fn prompt(state: &mut State, effects: &mut Vec<Effect>, by: isize) {
@@ -390,9 +717,24 @@ fn prompt(state: &mut State, effects: &mut Vec<Effect>, by: isize) {
     }
 }
 
-fn edit(state: &mut State, _: &mut Vec<Effect>) {
-    let text = state.prompts.get(state.prompt).map_or("", String::as_str);
-    state.overlay = Overlay::Editor(Editor::new(text));
+fn edit(state: &mut State, effects: &mut Vec<Effect>) {
+    state.overlay = Overlay::Editor(super::Recalling::default());
+    if state.motion == RunState::Live && state.phase == Phase::Running {
+        state.motion = RunState::Pausing;
+        state.waits_for_prompt = true;
+        tell(state, effects, Command::Pause);
+    }
+}
+
+/// Closes the prompt editor, and lets a run go on that waited for it.
+pub(super) fn close_editor(state: &mut State, effects: &mut Vec<Effect>) {
+    state.overlay = Overlay::None;
+    let waited = std::mem::take(&mut state.waits_for_prompt);
+    if waited && state.motion.still() && state.phase != Phase::Finished {
+        state.motion = RunState::Resuming;
+        (state.selected, state.scroll) = (None, 0);
+        tell(state, effects, Command::Resume);
+    }
 }
 
 fn theme(state: &mut State, _: &mut Vec<Effect>) {
@@ -424,35 +766,54 @@ fn losses(state: &mut State, _: &mut Vec<Effect>) {
     state.scroll = 0;
 }
 
+/// Selects a view, with the focus on its first pane.
+fn view(state: &mut State, view: View) {
+    state.view = view;
+    state.focus = view.panes().first().copied().unwrap_or(Pane::Text);
+    (state.zoom, state.scroll) = (false, 0);
+}
+
 fn focus(state: &mut State, by: isize) {
-    let at = Pane::ALL.iter().position(|&p| p == state.focus).unwrap_or(0) as isize;
-    state.focus = Pane::ALL[(at + by).rem_euclid(Pane::ALL.len() as isize) as usize];
+    let panes = state.view.panes();
+    let at = panes.iter().position(|&p| p == state.focus).unwrap_or(0) as isize;
+    state.focus = panes[(at + by).rem_euclid(panes.len() as isize) as usize];
     state.scroll = 0;
 }
 
-/// Moves the selection back by `back` steps (forward if negative), or scrolls zoomed text.
-fn look(state: &mut State, effects: &mut Vec<Effect>, back: isize) {
-    if state.zoom && state.focus == Pane::Text {
-        state.scroll = (i32::from(state.scroll) + back as i32).clamp(0, i32::from(u16::MAX)) as u16;
-        return;
-    }
-    if !state.motion.still() {
-        state.say("pause first (space), then select steps with the arrow keys");
-        return;
-    }
-    let (Some(oldest), Some(newest)) = (state.history.oldest(), state.history.newest()) else {
-        return;
+/// Moves the selection by `count` steps, scrolls zoomed text, or moves the cursor of a list.
+pub(super) fn look(
+    state: &mut State,
+    effects: &mut Vec<Effect>,
+    direction: Direction,
+    count: usize,
+) {
+    let shifted = |at: usize, last: usize| match direction {
+        Direction::Back => at.saturating_sub(count),
+        Direction::Forward => (at + count).min(last),
     };
-    let (oldest, newest) = (oldest.number, newest.number);
-    let at = state.selected.unwrap_or(newest) as isize - back;
-    let at = at.clamp(oldest as isize, newest as isize) as usize;
-    state.selected = (at < newest).then_some(at);
-    effects.extend(state.step_to_search(false).map(|step| Effect::Engine(Command::Look(step))));
+    match state.focus {
+        Pane::Text if state.zoom => {
+            // Scrolling counts lines from the end.
+            let count = u16::try_from(count).unwrap_or(u16::MAX);
+            state.scroll = match direction {
+                Direction::Back => state.scroll.saturating_add(count),
+                Direction::Forward => state.scroll.saturating_sub(count),
+            };
+        }
+        Pane::Runs => {
+            state.runs.cursor = shifted(state.runs.cursor, state.all_runs().len().saturating_sub(1))
+        }
+        Pane::Misses => {
+            state.miss_cursor =
+                shifted(state.miss_cursor, navigate::miss_rows(state).saturating_sub(1))
+        }
+        _ => navigate::by_steps(state, effects, direction, count),
+    }
 }
 
 fn newest(state: &mut State, effects: &mut Vec<Effect>) {
     if state.selected.is_none() && state.scroll == 0 {
-        state.zoom = false;
+        if state.query.is_some() { state.query = None } else { state.zoom = false }
     }
     let back = state.selected.is_some();
     (state.selected, state.scroll) = (None, 0);

@@ -2,20 +2,28 @@
 
 use std::io::{BufWriter, IsTerminal, Write, stdout};
 use std::mem::ManuallyDrop;
+use std::path::Path;
 use std::sync::mpsc::Sender;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use crossterm::event::{Event as Input, EventStream};
+use crossterm::event::{
+    Event as Input, EventStream, KeyCode, KeyEvent, KeyEventKind, KeyModifiers, MouseButton,
+    MouseEvent, MouseEventKind,
+};
 use futures_util::StreamExt;
 use ratatui::backend::CrosstermBackend;
+use ratatui::layout::{Position, Rect};
 use ratatui::{Frame, Terminal};
-use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::mpsc::Receiver;
 use tokio::time::{Instant as Moment, sleep_until};
 
-use super::{Effect, Msg, State, TerminalGuard, update};
+use super::farewell::farewell;
+use super::new_file::write_new;
+use super::{Direction, Effect, Mouse, Msg, State, Target, TerminalGuard, update};
 use crate::engine::{Command, Event};
+use crate::signals::ScreenSignal;
 use crate::tui::theme::Theme;
 use crate::tui::views;
 
@@ -23,6 +31,10 @@ use crate::tui::views;
 const MIN_FRAME_INTERVAL: Duration = Duration::from_millis(33);
 /// Maximum delay between a change and its frame.
 const MAX_FRAME_DELAY: Duration = Duration::from_millis(120);
+/// Maximum number of engine events that wait for the screen.
+///
+/// Steps of large trees have tens of kilobytes each; frames are at most [`MAX_FRAME_DELAY`] apart.
+const QUEUED_EVENTS: usize = 256;
 /// Inverse of the fraction of time that drawing may take. The display must not slow down what it
 /// measures.
 const DRAW_TIME_DIVISOR: u32 = 125;
@@ -47,6 +59,16 @@ pub trait Screen {
 
     /// Returns the command that ends the engine.
     fn quit() -> Self::Order;
+
+    /// Returns the part of a screen of this size at a cell, for the mouse.
+    fn target(&self, _themes: &[Theme], _area: Rect, _x: u16, _y: u16) -> Target {
+        Target::Nothing
+    }
+
+    /// Returns the summary to print after the terminal is restored.
+    fn farewell(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 impl Screen for State {
@@ -68,22 +90,32 @@ impl Screen for State {
     fn quit() -> Command {
         Command::Quit
     }
+
+    fn target(&self, themes: &[Theme], area: Rect, x: u16, y: u16) -> Target {
+        views::target(self, &themes[self.theme.min(themes.len() - 1)], area, x, y)
+    }
+
+    fn farewell(&self) -> Vec<String> {
+        farewell(self)
+    }
 }
 
 /// Display options of a screen.
 pub struct ScreenOptions {
     /// Themes that the theme key cycles through, the initial one first ([`Theme::all`]).
     pub themes: Vec<Theme>,
+    /// Use of the mouse.
+    pub mouse: Mouse,
 }
 
 /// Creates the channel for engine events: the sender's callback and the receiver.
 ///
 /// The engine's thread calls the callback with every event; it returns `false` once the receiver is
-/// gone.
-pub fn channel<N: Send + 'static>() -> (impl FnMut(N) -> bool + Send + 'static, UnboundedReceiver<N>)
-{
-    let (sender, events) = tokio::sync::mpsc::unbounded_channel();
-    (move |event| sender.send(event).is_ok(), events)
+/// gone. While [`QUEUED_EVENTS`] events wait for the screen, it blocks: an engine that is faster
+/// than the screen, or a terminal that stops reading, would fill the memory otherwise.
+pub fn channel<N: Send + 'static>() -> (impl FnMut(N) -> bool + Send + 'static, Receiver<N>) {
+    let (sender, events) = tokio::sync::mpsc::channel(QUEUED_EVENTS);
+    (move |event| sender.blocking_send(event).is_ok(), events)
 }
 
 /// Connection to an engine's thread.
@@ -92,9 +124,18 @@ pub struct EngineLink<N = Event, O = Command> {
     pub commands: Sender<O>,
     /// Receiver of engine events. The engine's thread holds the sender, so the channel closes when
     /// it ends.
-    pub events: UnboundedReceiver<N>,
+    pub events: Receiver<N>,
     /// Handle of the engine's thread.
     pub thread: JoinHandle<()>,
+}
+
+/// End of a screen without an error.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exit {
+    /// Reason of the end.
+    pub ended: ExitReason,
+    /// Summary of the session, to print now that the terminal is restored.
+    pub summary: Vec<String>,
 }
 
 /// Reason why a screen ended without an error.
@@ -116,19 +157,23 @@ pub fn check_terminal() -> Result<()> {
             "the monitor needs a terminal for its screen and keys: run `speclight run` where there is none"
         );
     }
+    if std::env::var_os("TERM").is_some_and(|term| term == "dumb") {
+        bail!(
+            "the monitor needs a terminal that can move its cursor, and TERM is dumb: run `speclight run` there"
+        );
+    }
     Ok(())
 }
 
 /// Runs the monitor until the user quits, a signal arrives, or the engine fails.
 ///
-/// The terminal is restored in each case, and the engine's thread gets the command to quit. `look_every` is
-/// the interval of oracle searches in steps that the engine was started with; 0 means none.
+/// The terminal is restored in each case, and the engine's thread gets the command to quit.
+/// `state` is the initial state; it must agree with the options that the engine was started with.
 ///
 /// # Errors
 /// If there is no terminal, it can't be written to, or the engine failed or panicked, with a
 /// message of one line.
-pub fn run(options: ScreenOptions, look_every: usize, link: EngineLink) -> Result<ExitReason> {
-    let state = State { look_every, ..State::new(options.themes.len()) };
+pub fn run(options: ScreenOptions, state: State, link: EngineLink) -> Result<Exit> {
     show(state, options, link)
 }
 
@@ -140,7 +185,7 @@ pub fn show<S: Screen>(
     screen: S,
     options: ScreenOptions,
     link: EngineLink<S::News, S::Order>,
-) -> Result<ExitReason> {
+) -> Result<Exit> {
     check_terminal()?;
     if options.themes.is_empty() {
         bail!("the monitor needs a theme");
@@ -150,7 +195,7 @@ pub fn show<S: Screen>(
         .build()
         .context("the event loop can't start")?;
     let EngineLink { commands, events, thread } = link;
-    let result = runtime.block_on(turn(screen, &options.themes, &commands, events));
+    let result = runtime.block_on(turn(screen, &options, &commands, events));
     // The thread may be in the middle of a pass: it sees this after its step, or dies with the
     // process.
     let _ = commands.send(S::quit());
@@ -163,16 +208,17 @@ pub fn show<S: Screen>(
 
 async fn turn<S: Screen>(
     mut screen: S,
-    themes: &[Theme],
+    options: &ScreenOptions,
     commands: &Sender<S::Order>,
-    mut events: UnboundedReceiver<S::News>,
-) -> Result<ExitReason> {
+    mut events: Receiver<S::News>,
+) -> Result<Exit> {
+    let exit = |ended: ExitReason, screen: &S| Ok(Exit { ended, summary: screen.farewell() });
     let mut signals = signals::Signals::new().context("signals can't be watched")?;
     // Themes without color use bold and reverse, which crossterm would drop under NO_COLOR. Colors
     // were already reduced to what the terminal shows when the theme was loaded.
     crossterm::style::force_color_output(true);
-    let guard =
-        TerminalGuard::take().context("the terminal can't be switched to the monitor's screen")?;
+    let guard = TerminalGuard::take(options.mouse)
+        .context("the terminal can't be switched to the monitor's screen")?;
     let out = BufWriter::with_capacity(1 << 16, stdout());
     // Never dropped: on a terminal that is gone, dropping would write to standard error, which is
     // gone too, and panic. The guard shows the cursor instead.
@@ -187,11 +233,26 @@ async fn turn<S: Screen>(
         let mut changed = true;
         let msg = tokio::select! {
             biased;
-            signal = signals.next() => return Ok(ExitReason::Signal(signal)),
+            signal = signals.next() => match signal {
+                ScreenSignal::End(signal) => return exit(ExitReason::Signal(signal), &screen),
+                signal => {
+                    if signal == ScreenSignal::Stop {
+                        guard.release();
+                        signals::stop();
+                    }
+                    guard.retake().context("the terminal can't be switched to the monitor's screen")?;
+                    // `Terminal::clear` asks the terminal for its cursor, whose answer would be
+                    // read as keys.
+                    let size = terminal.size().context("the terminal has no size")?;
+                    terminal.resize(Rect::from((Position::ORIGIN, size))).context("the terminal can't be drawn to")?;
+                    (dirty, frame_at) = (true, Moment::now());
+                    continue;
+                }
+            },
             () = sleep_until(frame_at), if dirty => {
                 let begun = Instant::now();
                 let mut beyond = 0;
-                let drawn = terminal.draw(|frame| beyond = screen.render(themes, frame));
+                let drawn = terminal.draw(|frame| beyond = screen.render(&options.themes, frame));
                 drawn.context("the terminal can't be drawn to")?;
                 screen.update(Msg::Drawn(beyond));
                 terminal.backend_mut().flush().context("the terminal can't be drawn to")?;
@@ -200,12 +261,24 @@ async fn turn<S: Screen>(
                 continue;
             }
             input = keys.next() => match input {
+                // A raw terminal leaves job control to the program.
+                Some(Ok(Input::Key(key))) if is_suspend(key) => {
+                    signals::suspend();
+                    continue;
+                }
                 Some(Ok(Input::Key(key))) => {
                     // Keys are answered at once, whatever the engine's pace.
                     frame_at = frame_at.min(Moment::now() + MIN_FRAME_INTERVAL / 2);
                     Msg::Key(key)
                 }
                 Some(Ok(Input::Paste(text))) => Msg::Paste(text),
+                Some(Ok(Input::Mouse(mouse))) => match mouse_message(mouse, terminal.size().ok(), &screen, &options.themes) {
+                    Some(msg) => {
+                        frame_at = frame_at.min(Moment::now() + MIN_FRAME_INTERVAL / 2);
+                        msg
+                    }
+                    None => continue,
+                },
                 Some(Ok(_)) => { dirty = true; continue }
                 Some(Err(e)) => bail!("the terminal can't be read: {e}"),
                 None => bail!("the terminal is gone"),
@@ -224,43 +297,73 @@ async fn turn<S: Screen>(
             bail!("{said}");
         }
         dirty |= changed;
-        for msg in [Msg::Tick(start.elapsed()), msg] {
+        let mut waiting = vec![msg, Msg::Tick(start.elapsed())];
+        while let Some(msg) = waiting.pop() {
             for effect in screen.update(msg) {
                 match effect {
                     // A send fails only if the engine is gone, which the event channel reports.
                     Effect::Engine(command) => drop(commands.send(command)),
-                    Effect::Leave(None) => return Ok(ExitReason::Asked),
+                    Effect::Leave(None) => return exit(ExitReason::Asked, &screen),
                     Effect::Leave(Some(why)) => bail!("{why}"),
+                    Effect::Write { stem, ending, text } => {
+                        waiting.push(Msg::Written(write_new(Path::new("."), stem, ending, &text)))
+                    }
                 }
             }
         }
     }
 }
 
+/// Returns true for Ctrl-Z.
+fn is_suspend(key: KeyEvent) -> bool {
+    key.code == KeyCode::Char('z')
+        && key.modifiers == KeyModifiers::CONTROL
+        && key.kind == KeyEventKind::Press
+}
+
+/// Returns the message for a mouse event; `None` for those without a meaning, such as motion.
+fn mouse_message<S: Screen>(
+    mouse: MouseEvent,
+    size: Option<ratatui::layout::Size>,
+    screen: &S,
+    themes: &[Theme],
+) -> Option<Msg<S::News>> {
+    let area = Rect::from((ratatui::layout::Position::ORIGIN, size?));
+    let target = || screen.target(themes, area, mouse.column, mouse.row);
+    match mouse.kind {
+        MouseEventKind::Down(MouseButton::Left) => Some(Msg::Click(target())),
+        MouseEventKind::ScrollUp => Some(Msg::Wheel(Direction::Back, target())),
+        MouseEventKind::ScrollDown => Some(Msg::Wheel(Direction::Forward, target())),
+        _ => None,
+    }
+}
+
 #[cfg(unix)]
 mod signals {
-    use tokio::signal::unix::{Signal, SignalKind, signal};
+    use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
-    /// Signals that end the screen: SIGTERM, SIGINT, and SIGHUP.
-    pub struct Signals([(i32, Signal); 3]);
+    use crate::signals::{self, ScreenSignal, ScreenSignals};
+    pub(super) use crate::signals::{stop, suspend};
+
+    /// Signals that concern the screen, watched until they are dropped.
+    pub struct Signals {
+        arrived: UnboundedReceiver<ScreenSignal>,
+        _watch: ScreenSignals,
+    }
 
     impl Signals {
         pub fn new() -> std::io::Result<Signals> {
-            let watch =
-                |kind: SignalKind| Ok::<_, std::io::Error>((kind.as_raw_value(), signal(kind)?));
-            Ok(Signals([
-                watch(SignalKind::terminate())?,
-                watch(SignalKind::interrupt())?,
-                watch(SignalKind::hangup())?,
-            ]))
+            let (sender, arrived) = unbounded_channel();
+            let watch = signals::watch_screen(move |signal| {
+                let _ = sender.send(signal);
+            })?;
+            Ok(Signals { arrived, _watch: watch })
         }
 
-        pub async fn next(&mut self) -> i32 {
-            let [(term, a), (int, b), (hup, c)] = &mut self.0;
-            tokio::select! {
-                _ = a.recv() => *term,
-                _ = b.recv() => *int,
-                _ = c.recv() => *hup,
+        pub async fn next(&mut self) -> ScreenSignal {
+            match self.arrived.recv().await {
+                Some(signal) => signal,
+                None => std::future::pending().await,
             }
         }
     }
@@ -268,6 +371,8 @@ mod signals {
 
 #[cfg(not(unix))]
 mod signals {
+    use crate::signals::ScreenSignal;
+
     /// Stand-in where only Ctrl-C can be watched.
     pub struct Signals;
 
@@ -276,11 +381,37 @@ mod signals {
             Ok(Signals)
         }
 
-        pub async fn next(&mut self) -> i32 {
+        pub async fn next(&mut self) -> ScreenSignal {
             match tokio::signal::ctrl_c().await {
-                Ok(()) => 2,
+                Ok(()) => ScreenSignal::End(2),
                 Err(_) => std::future::pending().await,
             }
         }
+    }
+
+    /// Has no effect without job control.
+    pub fn stop() {}
+
+    /// Has no effect without job control.
+    pub fn suspend() {}
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn an_engine_that_is_faster_than_the_screen_waits_for_it() {
+        let (mut sink, mut events) = channel::<usize>();
+        let engine = std::thread::spawn(move || (0..10_000).take_while(|&i| sink(i)).count());
+        for expected in 0..5000 {
+            assert!(events.len() <= QUEUED_EVENTS, "{} events wait", events.len());
+            assert_eq!(events.blocking_recv(), Some(expected));
+        }
+        // Without a screen the engine ends.
+        drop(events);
+        let sent = engine.join().unwrap();
+        assert!((5000..=5000 + QUEUED_EVENTS).contains(&sent), "{sent}");
     }
 }

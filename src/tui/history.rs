@@ -4,9 +4,10 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::telemetry::{
-    BudgetCurve, CalibrationTally, DepthRates, Ending, LightTally, LossLadder, Misses,
-    OracleResult, OracleSearchState, Origins, OverlapTally, PlainComparison, RunningMoments,
-    SearchedStep, StageTimes, StepRecord, StepSettings, TextMeans,
+    BaseRates, BudgetCurve, CalibrationTally, DepthRates, DrafterRates, Ending, LightTally,
+    LossLadder, MissCause, Misses, OracleResult, OracleSearchState, OracleTree, Origins,
+    OverlapTally, PlainComparison, RunningMoments, SearchedStep, StageTimes, StepRecord,
+    StepSettings, TextMeans,
 };
 use crate::theory::light::OracleCurve;
 
@@ -36,6 +37,49 @@ pub struct Step {
     counted: Option<OracleResult>,
     /// Mass of the oracle trees of its context by size, once its search has ended.
     pub curve: Option<Arc<OracleCurve>>,
+    /// Oracle tree of its context, once its search has ended.
+    pub oracle: Option<Arc<OracleTree>>,
+}
+
+impl Step {
+    /// Returns `true` if its search was scheduled, so that it is representative.
+    pub fn searched(&self) -> bool {
+        self.searched
+    }
+}
+
+impl Step {
+    /// Returns the cause of the step's miss, as far as it is known; `None` without a miss.
+    pub fn cause(&self) -> Option<MissCause> {
+        let miss = self.record.miss.as_ref()?;
+        Some(self.look.as_ref().map_or(miss.cause, |look| miss.cause_given_oracle(look)))
+    }
+
+    /// Returns the accepted tokens that the step's tree lost, in expectation.
+    ///
+    /// With an oracle search it is the gain of the oracle tree. Else it is at least the path
+    /// probability of the missed token, which the tree lacks. `None` without a miss or a search.
+    pub fn loss(&self) -> Option<f64> {
+        let expected = self.record.expected_accepted;
+        let searched = self.look.as_ref().map(|look| look.best_known_mass(expected) - expected);
+        let missed = self.record.miss.as_ref().map(|miss| miss.pi);
+        [searched, missed]
+            .into_iter()
+            .flatten()
+            .filter(|loss| loss.is_finite() && *loss > 0.0)
+            .reduce(f64::max)
+    }
+}
+
+/// Totals of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Totals {
+    /// Number of texts that were begun.
+    pub texts: usize,
+    /// Number of steps that were made.
+    pub steps: usize,
+    /// Number of tokens emitted.
+    pub tokens: usize,
 }
 
 /// Generated text of one prompt.
@@ -80,6 +124,8 @@ pub struct Averages {
     pub ladder: LossLadder,
     /// Rejections by cause, depth, class, and token.
     pub misses: Misses,
+    /// Misses per token of each kind, and over time.
+    pub base_rates: BaseRates,
     /// Accepted length that smaller budgets would have had.
     pub curve: BudgetCurve,
     /// Reliability of the drafter's probabilities, raw and calibrated.
@@ -101,7 +147,8 @@ pub struct Averages {
 }
 
 impl Averages {
-    fn push(&mut self, record: &StepRecord) {
+    /// Adds a step; `generated` is the number of tokens generated before it in its text.
+    fn push(&mut self, record: &StepRecord, generated: Option<usize>) {
         self.comparison.add_step(record);
         if record.repeated {
             self.repeated_steps += 1;
@@ -126,6 +173,7 @@ impl Averages {
         if let Some(miss) = &record.miss {
             self.misses.add(miss, None);
         }
+        self.base_rates.add(record, generated);
         self.curve.add(record);
         self.told.add(record);
         self.origins.add(record);
@@ -134,7 +182,7 @@ impl Averages {
     }
 
     /// Returns the number of steps, those of repeated texts included.
-    fn all_steps(&self) -> usize {
+    pub(super) fn all_steps(&self) -> usize {
         self.steps + self.repeated_steps
     }
 
@@ -167,6 +215,8 @@ pub struct History {
     next_text: usize,
     /// Averages since the settings last changed.
     pub averages: Averages,
+    /// Miss rates by drafter, over all settings.
+    pub drafter_rates: DrafterRates,
     /// Tokens and seconds of all steps.
     total: (usize, f64),
     /// Entropy of the sampled distribution, over positions since the sampling parameters last
@@ -238,7 +288,11 @@ impl History {
             self.plain_entropy = TextMeans::default();
             self.plain_moments = RunningMoments::default();
         }
-        self.averages.push(&record);
+        let generated = self.texts.back().and_then(|text| record.position.checked_sub(text.tokens));
+        self.averages.push(&record, generated);
+        if !record.repeated {
+            self.drafter_rates.add(&record);
+        }
         self.total.0 += record.emitted.len();
         self.total.1 += record.time.total();
         for position in record.entropy.iter().filter(|_| !record.repeated) {
@@ -257,6 +311,7 @@ impl History {
             searched: false,
             counted: None,
             curve: None,
+            oracle: None,
         });
         self.next += 1;
         if self.steps.len() > MAX_STEPS {
@@ -268,13 +323,14 @@ impl History {
     ///
     /// `curve` holds the mass of its oracle trees, once the search has ended. The result counts in
     /// averages only if the search is `systematic`: steps picked by the user are not
-    /// representative.
+    /// representative. `tree` is the oracle tree, once found.
     pub fn looked(
         &mut self,
         prompt: &str,
         step: usize,
         look: OracleResult,
         curve: Option<Arc<OracleCurve>>,
+        tree: Option<Arc<OracleTree>>,
         systematic: bool,
     ) {
         let found = self
@@ -307,6 +363,7 @@ impl History {
             self.averages.light.add_search(&step);
         }
         found.look = Some(look);
+        found.oracle = tree.or(found.oracle.take());
         if look.state != OracleSearchState::Refining {
             found.curve = curve.or(found.curve.take());
         }
@@ -334,6 +391,22 @@ impl History {
         let count =
             last.map_or(self.steps.len(), |n| (n + 1).saturating_sub(first).min(self.steps.len()));
         self.steps.iter().take(count).rev()
+    }
+
+    /// Iterates from step `first` (or the oldest kept after it) to the newest.
+    pub fn steps_from(&self, first: usize) -> impl Iterator<Item = &Step> {
+        let oldest = self.steps.front().map_or(0, |step| step.number);
+        self.steps.iter().skip(first.saturating_sub(oldest))
+    }
+
+    /// Returns whether the settings of a step, apart from the seed, differ from the newest step's.
+    pub fn changes(&self, settings: &StepSettings) -> bool {
+        self.newest().is_some_and(|step| !same_conditions(&step.record.settings, settings))
+    }
+
+    /// Returns the totals of the session.
+    pub fn totals(&self) -> Totals {
+        Totals { texts: self.next_text, steps: self.next, tokens: self.total.0 }
     }
 
     /// Iterates over the kept steps of one text, oldest first.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crossterm::event::KeyEvent;
 
+use super::{Direction, Target};
 use crate::engine::{Command, Event};
 
 /// Input to a screen. The time of a message is that of the last [`Msg::Tick`] before it.
@@ -17,6 +18,12 @@ pub enum Msg<E = Event> {
     Drawn(u16),
     /// Text pasted by the user.
     Paste(String),
+    /// Left mouse button pressed on this part of the screen.
+    Click(Target),
+    /// Mouse wheel turned over this part of the screen; back is up.
+    Wheel(Direction, Target),
+    /// Result of [`Effect::Write`]: the name of the file, or why it was not written.
+    Written(Result<String, String>),
     /// Event from the engine.
     Engine(E),
     /// The engine's thread ended without a final event; holds the reason, if known.
@@ -30,4 +37,13 @@ pub enum Effect<C = Command> {
     Engine(C),
     /// Leave the screen and end the loop. `Some` holds an error message of one line.
     Leave(Option<String>),
+    /// Write a new file into the current folder: `STEM.ENDING`, or `STEM-N.ENDING` if that exists.
+    Write {
+        /// Start of the file name.
+        stem: &'static str,
+        /// Ending of the file name, without the dot.
+        ending: &'static str,
+        /// Contents of the file.
+        text: String,
+    },
 }

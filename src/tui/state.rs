@@ -4,9 +4,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::light::EvaluationInputs;
-use super::{Editor, GaugeUnit, History, LightBar, Step};
-use crate::engine::RunInfo;
-use crate::telemetry::{FluidBound, MachineLoad, OracleSearchState, StepSettings};
+use super::navigate::LossRank;
+use super::runs::{RunScore, Runs};
+use super::{
+    GaugeUnit, History, Keymap, LightBar, LineInput, LineRecalls, Preset, Query, Recall, Recalling,
+    Step,
+};
+use crate::engine::{Pace, RunInfo};
+use crate::telemetry::{
+    Advice, AdviceStep, FluidBound, MachineLoad, MeasuredSpeeds, OracleSearchState, StepSettings,
+    predicted_gains,
+};
 use crate::theory::cost::CostCurve;
 
 /// Part of the screen that can be focused.
@@ -30,15 +38,25 @@ pub enum Pane {
     Curve,
     /// Rejections and their causes.
     Misses,
+    /// Missed token of the step shown, with the best tokens of target and drafter.
+    Miss,
+    /// Misses per token of each kind, and over time.
+    Rates,
+    /// Predicted gains of other settings.
+    Advice,
     /// Reliability diagram of the drafter's probabilities.
     Calibration,
     /// Table of the most recent steps.
     Steps,
+    /// Text against the same text under other settings.
+    Race,
+    /// Scoreboard of the runs of this session.
+    Runs,
 }
 
 impl Pane {
     /// All panes, in Tab order.
-    pub const ALL: [Pane; 11] = [
+    pub const ALL: [Pane; 16] = [
         Pane::Text,
         Pane::Tree,
         Pane::Entropy,
@@ -48,8 +66,13 @@ impl Pane {
         Pane::Ladder,
         Pane::Curve,
         Pane::Misses,
+        Pane::Miss,
+        Pane::Rates,
+        Pane::Advice,
         Pane::Calibration,
         Pane::Steps,
+        Pane::Race,
+        Pane::Runs,
     ];
     /// Panes that explain losses, in the order in which one key cycles through them.
     pub const LOSSES: [Pane; 4] = [Pane::Ladder, Pane::Curve, Pane::Misses, Pane::Calibration];
@@ -66,8 +89,84 @@ impl Pane {
             Pane::Ladder => "ladder",
             Pane::Curve => "curve",
             Pane::Misses => "misses",
+            Pane::Miss => "this miss",
+            Pane::Rates => "base rates",
+            Pane::Advice => "what would help",
             Pane::Calibration => "calibration",
             Pane::Steps => "steps",
+            Pane::Race => "race",
+            Pane::Runs => "runs",
+        }
+    }
+}
+
+/// Arrangement of panes, selected by a number key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum View {
+    /// Text, tree, and the most important figures.
+    #[default]
+    Watch,
+    /// Token tree and its miss.
+    Tree,
+    /// Ladder, budget curve, and predicted gains.
+    Losses,
+    /// Speed, acceptance, and entropy.
+    Speed,
+    /// Misses: of the step shown, by cause, and per token of each kind.
+    Misses,
+    /// Text against the same text under other settings.
+    Race,
+    /// Scoreboard of the runs of this session.
+    Runs,
+}
+
+impl View {
+    /// All views, in the order of their keys from 1.
+    pub const ALL: [View; 7] =
+        [View::Watch, View::Tree, View::Losses, View::Speed, View::Misses, View::Race, View::Runs];
+
+    /// Returns the view's name on the screen.
+    pub fn name(self) -> &'static str {
+        match self {
+            View::Watch => "watch",
+            View::Tree => "tree",
+            View::Losses => "losses",
+            View::Speed => "speed",
+            View::Misses => "misses",
+            View::Race => "race",
+            View::Runs => "runs",
+        }
+    }
+}
+
+/// Form in which a token tree is drawn.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TreeForm {
+    /// Row per depth; the width of a node is its path probability.
+    #[default]
+    Icicle,
+    /// Left to right, with lines weighted by p.
+    Graph,
+    /// Row per node, with p, q, and ranks.
+    Table,
+}
+
+impl TreeForm {
+    /// Returns the next form in the order of the key.
+    pub fn next(self) -> TreeForm {
+        match self {
+            TreeForm::Icicle => TreeForm::Graph,
+            TreeForm::Graph => TreeForm::Table,
+            TreeForm::Table => TreeForm::Icicle,
+        }
+    }
+
+    /// Returns the form's name on the screen.
+    pub fn name(self) -> &'static str {
+        match self {
+            TreeForm::Icicle => "icicle",
+            TreeForm::Graph => "graph",
+            TreeForm::Table => "table",
         }
     }
 }
@@ -115,7 +214,9 @@ pub enum Overlay {
     /// Definitions of the marks, with the number of lines scrolled down.
     Marks(u16),
     /// Editor for a prompt.
-    Editor(Editor),
+    Editor(Recalling),
+    /// Command palette, search, or step number at the bottom.
+    Line(LineInput),
 }
 
 /// Message of one line, shown for a few seconds.
@@ -162,8 +263,16 @@ pub struct State {
     pub history: History,
     /// Speed of light, as the bar shows it.
     pub light: LightBar,
+    /// Predicted gains of other settings.
+    pub advice: Advice,
     /// Unit of the gauge.
     pub unit: GaugeUnit,
+    /// Arrangement of the panes.
+    pub view: View,
+    /// Form of the tree pane.
+    pub tree_form: TreeForm,
+    /// Shows the oracle's tree in place of the drafter's.
+    pub oracle_tree: bool,
     /// Pane that has the focus.
     pub focus: Pane,
     /// Fills the screen with the focused pane.
@@ -174,6 +283,30 @@ pub struct State {
     pub selected: Option<usize>,
     /// Lines that the text is scrolled back.
     pub scroll: u16,
+    /// Requested pace of the engine.
+    pub pace: Pace,
+    /// Number of texts begun so far while the first ones run slowly; `None` once that is over.
+    pub slow_start: Option<usize>,
+    /// Search that the repeat keys continue.
+    pub query: Option<Query>,
+    /// Position of the walk through the largest losses.
+    pub loss_rank: Option<LossRank>,
+    /// Row of the cursor in the list of missed tokens.
+    pub miss_cursor: usize,
+    /// Past runs and the cursor in their pane.
+    pub runs: Runs,
+    /// Drafter in use before drafting was switched off.
+    pub last_drafter: Option<String>,
+    /// Set while the engine waits for the prompt editor to close.
+    pub waits_for_prompt: bool,
+    /// Prompts sent from the editor.
+    pub sent_prompts: Recall,
+    /// Lines entered at the bottom.
+    pub recalls: LineRecalls,
+    /// Key bindings of all commands.
+    pub keys: Arc<Keymap>,
+    /// Presets that the palette offers.
+    pub presets: Arc<Vec<Preset>>,
     /// Message in the footer.
     pub notice: Option<Notice>,
     /// Index of the theme in use.
@@ -212,12 +345,28 @@ impl State {
             prompts: Vec::new(),
             history: History::default(),
             light: LightBar::default(),
+            advice: Advice::default(),
             unit: GaugeUnit::default(),
+            view: View::default(),
+            tree_form: TreeForm::default(),
+            oracle_tree: false,
             focus: Pane::Text,
             zoom: false,
             overlay: Overlay::None,
             selected: None,
             scroll: 0,
+            pace: Pace::Full,
+            slow_start: None,
+            query: None,
+            loss_rank: None,
+            miss_cursor: 0,
+            runs: Runs::default(),
+            last_drafter: None,
+            waits_for_prompt: false,
+            sent_prompts: Recall::default(),
+            recalls: LineRecalls::default(),
+            keys: Arc::default(),
+            presets: Arc::default(),
             notice: None,
             theme: 0,
             themes: themes.max(1),
@@ -233,6 +382,28 @@ impl State {
                 .newest()
                 .filter(|s| self.history.text().is_none_or(|t| t.number == s.text)),
         }
+    }
+
+    /// Returns the figures of the steps at the present settings; `None` before the first.
+    pub fn present_run(&self) -> Option<RunScore> {
+        let newest = self.history.newest()?;
+        let first =
+            newest.number + 1 - self.history.averages.all_steps().clamp(1, newest.number + 1);
+        let reached = newest.record.reached.as_ref();
+        let number = self.runs.next_number();
+        RunScore::new(
+            number,
+            &newest.record.settings,
+            (first, newest.number),
+            &self.history.averages,
+            reached,
+            &self.light,
+        )
+    }
+
+    /// Returns all runs, the present one last.
+    pub fn all_runs(&self) -> Vec<RunScore> {
+        self.runs.past().iter().cloned().chain(self.present_run()).collect()
     }
 
     /// Returns the step that the paused engine should search, by its number within the prompt.
@@ -265,7 +436,24 @@ impl State {
             let around = EvaluationInputs { now, plain, cost, deterministic, fluid };
             light.evaluate(&self.history.averages, &around);
             self.light = light;
+            self.predict_gains();
         }
+    }
+
+    /// Predicts the gains of other settings from the steps at the present ones.
+    fn predict_gains(&mut self) {
+        let steps = self.history.steps_back_from(None).take(self.history.averages.all_steps());
+        let steps = steps.map(|step| AdviceStep {
+            record: &step.record,
+            look: step.look.as_ref().filter(|_| step.searched()),
+        });
+        let speeds = MeasuredSpeeds {
+            reached: self.light.reached,
+            plain: self.plain,
+            light: self.light.known,
+        };
+        let gains = predicted_gains(steps, self.cost.as_ref(), speeds);
+        self.advice.update(gains);
     }
 
     /// Shows a message in the footer. It stays for 2.5 s plus 40 ms per byte, at most 8.5 s.

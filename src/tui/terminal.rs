@@ -5,14 +5,29 @@ use std::panic;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, ThreadId};
+#[cfg(unix)]
+use std::time::Duration;
 
-use crossterm::event::{DisableBracketedPaste, EnableBracketedPaste};
+use crossterm::event::{
+    DisableBracketedPaste, DisableMouseCapture, EnableBracketedPaste, EnableMouseCapture,
+};
 use crossterm::terminal::{
     EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
 };
 use crossterm::{cursor, execute};
 
 use crate::guarded::is_catching_panic;
+use crate::signals::before_end;
+
+/// Use of the mouse by a screen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mouse {
+    /// Clicks and the wheel go to the screen; the terminal selects text with Shift held.
+    #[default]
+    Captured,
+    /// The mouse is left to the terminal.
+    Free,
+}
 
 /// Set while the terminal is taken over.
 static TAKEN: AtomicBool = AtomicBool::new(false);
@@ -33,13 +48,34 @@ impl TerminalGuard {
     ///
     /// # Errors
     /// If the terminal can't be switched; it is then left as it was.
-    pub fn take() -> io::Result<TerminalGuard> {
+    pub fn take(mouse: Mouse) -> io::Result<TerminalGuard> {
         hook(thread::current().id());
+        before_end(restore_at_once);
         enable_raw_mode()?;
         TAKEN.store(true, Ordering::SeqCst);
         let guard = TerminalGuard { _private: () };
         execute!(stdout(), EnterAlternateScreen, EnableBracketedPaste, cursor::Hide)?;
+        if mouse == Mouse::Captured {
+            execute!(stdout(), EnableMouseCapture)?;
+        }
         Ok(guard)
+    }
+
+    /// Gives the terminal back until [`TerminalGuard::retake`], as before the process stops.
+    pub(super) fn release(&self) {
+        restore();
+    }
+
+    /// Takes the terminal again after the process was stopped, whatever its modes are now.
+    ///
+    /// # Errors
+    /// If the terminal can't be switched.
+    pub(super) fn retake(&self) -> io::Result<()> {
+        TAKEN.store(true, Ordering::SeqCst);
+        // The library takes a terminal that it has made raw for raw.
+        disable_raw_mode()?;
+        enable_raw_mode()?;
+        execute!(stdout(), EnterAlternateScreen, EnableBracketedPaste, cursor::Hide)
     }
 
     /// Returns the message of the first panic on another thread since the last call.
@@ -58,9 +94,44 @@ impl Drop for TerminalGuard {
 fn restore() {
     if TAKEN.swap(false, Ordering::SeqCst) {
         let mut out: Stdout = stdout();
-        let _ = execute!(out, DisableBracketedPaste, LeaveAlternateScreen, cursor::Show);
+        let _ = execute!(
+            out,
+            DisableMouseCapture,
+            DisableBracketedPaste,
+            LeaveAlternateScreen,
+            cursor::Show
+        );
         let _ = disable_raw_mode();
         let _ = out.flush();
+    }
+}
+
+/// Restores the terminal from another thread than the screen's, which may be blocked on it.
+///
+/// The modes are restored first, and output that the terminal has not taken is discarded. The
+/// sequences are then written past the buffer of standard output, whose lock may be held, and are
+/// given up if the terminal doesn't take them in time.
+fn restore_at_once() {
+    if !TAKEN.swap(false, Ordering::SeqCst) {
+        return;
+    }
+    let _ = disable_raw_mode();
+    #[cfg(unix)]
+    {
+        use rustix::termios::{Action, QueueSelector, tcflow, tcflush};
+        let _ = tcflush(rustix::stdio::stdout(), QueueSelector::OFlush);
+        let _ = tcflow(rustix::stdio::stdout(), Action::OOn);
+        let (done, ended) = std::sync::mpsc::channel();
+        let write = move || {
+            let mut rest = &b"\x1b[?2004l\x1b[?1049l\x1b[?25h"[..];
+            while let Ok(written @ 1..) = rustix::io::write(rustix::stdio::stdout(), rest) {
+                rest = &rest[written..];
+            }
+            let _ = done.send(());
+        };
+        if thread::Builder::new().spawn(write).is_ok() {
+            let _ = ended.recv_timeout(Duration::from_millis(200));
+        }
     }
 }
 

@@ -165,7 +165,12 @@ impl Screen for Training {
                     .map_or_else(|| "it gave no reason".to_owned(), |why| why.replace('\n', " "));
                 Some(Effect::Leave(Some(format!("training stopped: {why}"))))
             }
-            Msg::Key(_) | Msg::Drawn(_) | Msg::Paste(_) => None,
+            Msg::Key(_)
+            | Msg::Drawn(_)
+            | Msg::Paste(_)
+            | Msg::Click(_)
+            | Msg::Wheel(..)
+            | Msg::Written(_) => None,
         };
         effect.into_iter().collect()
     }

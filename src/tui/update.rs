@@ -2,13 +2,21 @@
 
 use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
+use super::commands::{close_editor, look as move_by};
 use super::editor::EditorOutcome;
-use super::{Effect, Msg, Overlay, Phase, RunState, State, command_for};
-use crate::engine::{Command, Event};
+use super::{
+    Direction, Effect, Msg, Overlay, Pane, Phase, RunState, State, Target, line_input, navigate,
+    palette,
+};
+use crate::engine::{Command, Event, Pace};
 use crate::telemetry::OracleSearchState;
 
 /// Notice shown once the engine has finished.
-const ALL_DONE: &str = "all prompts are done: the arrow keys select steps, q quits";
+pub(super) const ALL_DONE: &str = "all prompts are done: the arrow keys select steps, q quits";
+/// Paces of the first texts, so that the eye can follow before full speed begins.
+const SLOW_START: [Pace; 2] = [Pace::PerSecond(4), Pace::PerSecond(16)];
+/// Lines or steps that one turn of the mouse wheel moves.
+const WHEEL: usize = 3;
 
 /// Applies a message to the state; returns the effects to carry out.
 pub fn update(state: &mut State, msg: Msg) -> Vec<Effect> {
@@ -29,9 +37,14 @@ pub fn update(state: &mut State, msg: Msg) -> Vec<Effect> {
             _ => state.scroll = state.scroll.min(beyond),
         },
         Msg::Paste(text) => match &mut state.overlay {
-            Overlay::Editor(editor) => editor.insert(&text),
+            Overlay::Editor(input) => input.editor.insert(&text),
+            Overlay::Line(input) => input.paste(&text),
             _ => state.say("press e to write a prompt, then paste"),
         },
+        Msg::Click(target) => clicked(state, target, &mut effects),
+        Msg::Wheel(direction, target) => wheeled(state, direction, target, &mut effects),
+        Msg::Written(Ok(name)) => state.say(format!("written: {name}")),
+        Msg::Written(Err(why)) => state.say(why),
         Msg::Engine(event) => {
             // Other inputs of the speed of light changed, or the user can now look closely.
             let now = matches!(
@@ -59,24 +72,20 @@ pub fn update(state: &mut State, msg: Msg) -> Vec<Effect> {
 fn pressed(state: &mut State, key: KeyEvent, effects: &mut Vec<Effect>) {
     let interrupt = key.code == KeyCode::Char('c') && key.modifiers.contains(KeyModifiers::CONTROL);
     match &mut state.overlay {
-        Overlay::Editor(editor) if !interrupt => match editor.key(key) {
-            EditorOutcome::Edit => {}
-            EditorOutcome::Leave => state.overlay = Overlay::None,
-            EditorOutcome::Send(text) => {
-                if text.trim().is_empty() {
-                    state.say(
-                        "an empty prompt can't be sent: type some text, or press Esc to cancel",
-                    );
-                } else {
-                    state.overlay = Overlay::None;
-                    (state.selected, state.scroll) = (None, 0);
-                    match state.phase {
-                        Phase::Finished => state.say(ALL_DONE),
-                        _ => effects.push(Effect::Engine(Command::Text(text))),
-                    }
-                }
-            }
+        Overlay::Editor(input) if !interrupt => match key.code {
+            // A line break makes the arrow keys ambiguous only in long prompts; they recall.
+            KeyCode::Up => input.older(&state.sent_prompts),
+            KeyCode::Down => input.newer(&state.sent_prompts),
+            _ => match input.editor.key(key) {
+                EditorOutcome::Edit => {}
+                EditorOutcome::Leave => close_editor(state, effects),
+                EditorOutcome::Send(text) => send(state, text, effects),
+            },
         },
+        Overlay::Line(input) if !interrupt => {
+            let input = input.clone();
+            line_input::pressed(state, input, key, effects);
+        }
         Overlay::Help(scroll) | Overlay::Marks(scroll) if !interrupt => match key.code {
             KeyCode::Down | KeyCode::Char('j') => *scroll = scroll.saturating_add(1),
             KeyCode::Up | KeyCode::Char('k') => *scroll = scroll.saturating_sub(1),
@@ -86,20 +95,122 @@ fn pressed(state: &mut State, key: KeyEvent, effects: &mut Vec<Effect>) {
             _ => state.overlay = Overlay::None,
         },
         _ => {
-            if let Some(command) = command_for(&key) {
+            if let Some(command) = state.keys.command(&key) {
                 state.notice = None;
-                match state.phase {
-                    Phase::Finished if command.engine => state.say(ALL_DONE),
-                    _ => (command.run)(state, effects),
-                }
+                palette::execute(state, effects, command);
             }
         }
     }
 }
 
+/// Sends a prompt from the editor.
+fn send(state: &mut State, text: String, effects: &mut Vec<Effect>) {
+    if text.trim().is_empty() {
+        state.say("an empty prompt can't be sent: type some text, or press Esc to cancel");
+        return;
+    }
+    (state.selected, state.scroll) = (None, 0);
+    state.sent_prompts.add(&text);
+    match state.phase {
+        Phase::Finished => state.say(ALL_DONE),
+        _ => effects.push(Effect::Engine(Command::Text(text))),
+    }
+    close_editor(state, effects);
+}
+
+/// Goes to what was clicked. A click beside an open sheet closes it.
+fn clicked(state: &mut State, target: Target, effects: &mut Vec<Effect>) {
+    match state.overlay {
+        Overlay::None => {}
+        Overlay::Help(_) | Overlay::Marks(_) => {
+            state.overlay = Overlay::None;
+            return;
+        }
+        Overlay::Editor(_) | Overlay::Line(_) => return,
+    }
+    state.notice = None;
+    match target {
+        Target::Nothing => {}
+        Target::Pane(pane) => state.focus = pane,
+        Target::Step(number, pane) => {
+            state.focus = pane.unwrap_or(state.focus);
+            navigate::select(state, effects, number);
+        }
+        Target::Run(row) => {
+            state.focus = Pane::Runs;
+            state.runs.cursor = row;
+        }
+        Target::Light => state.focus = Pane::Gauge,
+    }
+}
+
+/// Scrolls what the mouse is over: a sheet, the text, or the steps.
+fn wheeled(state: &mut State, direction: Direction, target: Target, effects: &mut Vec<Effect>) {
+    let lines = WHEEL as u16;
+    match &mut state.overlay {
+        Overlay::Help(scroll) | Overlay::Marks(scroll) => {
+            *scroll = if direction == Direction::Back {
+                scroll.saturating_sub(lines)
+            } else {
+                scroll.saturating_add(lines)
+            };
+            return;
+        }
+        Overlay::Editor(_) | Overlay::Line(_) => return,
+        Overlay::None => {}
+    }
+    let over = match target {
+        Target::Pane(pane) | Target::Step(_, Some(pane)) => Some(pane),
+        Target::Run(_) => Some(Pane::Runs),
+        _ => None,
+    };
+    if over == Some(Pane::Text) && state.selected.is_none() {
+        // Text scrolls without the focus or zoom that the keys need.
+        state.scroll = match direction {
+            Direction::Back => state.scroll.saturating_add(lines),
+            Direction::Forward => state.scroll.saturating_sub(lines),
+        };
+        return;
+    }
+    let focus = std::mem::replace(&mut state.focus, over.unwrap_or(Pane::Tree));
+    move_by(state, effects, direction, 1);
+    state.focus = focus;
+}
+
+/// Sets the pace of the text that begins now, while the first ones run slowly.
+fn slow_start(state: &mut State, effects: &mut Vec<Effect>) {
+    let Some(texts) = state.slow_start else { return };
+    let pace = SLOW_START.get(texts).copied().unwrap_or(Pace::Full);
+    state.slow_start = (pace != Pace::Full).then_some(texts + 1);
+    if pace != state.pace {
+        state.pace = pace;
+        effects.push(Effect::Engine(Command::Pace(pace)));
+    }
+    state.say(match pace {
+        Pace::Full => "full speed from here on: < is slower".to_owned(),
+        slow => format!(
+            "slow start, {slow}: > is faster, full speed from prompt {}",
+            SLOW_START.len() + 1
+        ),
+    });
+}
+
 /// Requests an oracle search of the step shown while the engine is paused.
 fn look(state: &State, effects: &mut Vec<Effect>) {
     effects.extend(state.step_to_search(false).map(|step| Effect::Engine(Command::Look(step))));
+}
+
+/// Keeps the figures of the steps so far, before other settings reset them.
+fn end_run(state: &mut State) {
+    state.evaluate_light(true);
+    let last = state.all_runs().len().saturating_sub(1);
+    let followed = state.runs.cursor >= last;
+    if let Some(run) = state.present_run() {
+        state.runs.end(run);
+    }
+    if followed {
+        state.runs.cursor = state.runs.past().len();
+    }
 }
 
 fn told(state: &mut State, event: Event, effects: &mut Vec<Effect>) {
@@ -115,8 +226,8 @@ fn told(state: &mut State, event: Event, effects: &mut Vec<Effect>) {
         Event::Cost(cost) => state.cost = Some(cost),
         Event::Fluid(fluid) => state.fluid = Some(fluid),
         Event::Load(load) => state.load = Some(load),
-        Event::Looked { prompt_id, step, look: found, curve, systematic } => {
-            state.history.looked(&prompt_id, step, found, curve, systematic);
+        Event::Looked { prompt_id, step, look: found, curve, tree, systematic } => {
+            state.history.looked(&prompt_id, step, found, curve, tree, systematic);
             // The interruption is over: restart the search if its step is still shown.
             if found.state == OracleSearchState::BrokenOff
                 && state.step_to_search(false) == Some(step)
@@ -139,6 +250,7 @@ fn told(state: &mut State, event: Event, effects: &mut Vec<Effect>) {
                 None => state.prompts.push(prompt.clone()),
             }
             state.history.begin(index, id, prompt, tokens, prefill_seconds);
+            slow_start(state, effects);
         }
         Event::Step(record) => {
             // New sampling parameters mean another pool of distributions, so the old bound no
@@ -152,6 +264,9 @@ fn told(state: &mut State, event: Event, effects: &mut Vec<Effect>) {
             }
             if let Some(notice) = &record.notice {
                 state.say(notice.clone());
+            }
+            if state.history.changes(&record.settings) {
+                end_run(state);
             }
             state.history.push(record);
             // A selected step that is no longer kept must not be shown as another one.

@@ -66,7 +66,7 @@ pub fn start(pace: Duration, panic_at: Option<usize>) -> EngineLink {
                         prefill_seconds: 0.1,
                     });
                 }
-                Ok(Command::SearchEvery(_)) => {}
+                Ok(Command::SearchEvery(_) | Command::Pace(_)) => {}
                 // Only the last step can be searched.
                 Ok(Command::Look(step)) => {
                     if let Some(event) = last

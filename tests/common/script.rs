@@ -9,8 +9,8 @@ use speclight::distribution::Moments;
 use speclight::engine::{Event, RunInfo};
 use speclight::telemetry::{
     BudgetChoice, BudgetReason, Ceilings, EntropyClassBound, FluidBound, Interval, Miss, MissCause,
-    OracleResult, OracleSearchState, Overlap, PositionEntropy, ReachedIntervals, RuleCeiling,
-    StageTimes, StepRecord, StepSettings, TokenClass, TreeRecord,
+    OracleResult, OracleSearchState, OracleTree, Overlap, PositionEntropy, RankedToken,
+    ReachedIntervals, RuleCeiling, StageTimes, StepRecord, StepSettings, TokenClass, TreeRecord,
 };
 use speclight::theory::cost::CostCurve;
 use speclight::theory::light::OracleCurve;
@@ -106,6 +106,7 @@ pub struct Script {
     /// Result of an oracle search after the last step.
     look: Option<OracleResult>,
     curve: Option<Arc<OracleCurve>>,
+    tree: Option<Arc<OracleTree>>,
 }
 
 /// Number of steps between two evaluations of the fluid bound and the intervals.
@@ -135,6 +136,7 @@ impl Script {
             reached: None,
             look: None,
             curve: None,
+            tree: None,
         }
     }
 
@@ -286,8 +288,9 @@ impl Script {
         let (mu, mu2) = (self.sums.0 / self.positions, self.sums.1 / self.positions);
         let batch = settings.budget;
         let expected = pi[1..].iter().sum::<f64>() + 0.0;
-        let (look, curve) = self.looked(&tree, &laws, settings, expected);
+        let (look, curve, found) = self.looked(&tree, &laws, settings, expected);
         (self.look, self.curve) = (Some(look), Some(Arc::new(curve)));
+        self.tree = Some(Arc::new(found));
         let known = |node: usize| -> Vec<(f64, f64)> {
             let law = warped(&laws[node]);
             let here = || proposed.iter().filter(move |x| x.0 == node);
@@ -327,6 +330,22 @@ impl Script {
             let (class, q) = (TokenClass::from_text(&text), draft_rank.map(|r| here[r].1));
             let p_plain = entropy.last().and_then(|e| e.p_plain);
             let depth = path.len() + 1;
+            // Some tokens are outside the vocabulary of the fake drafter.
+            let outside = draft_rank.is_none() && last.0 % 4 == 3;
+            let cause = if outside && cause == MissCause::Knowledge {
+                MissCause::Vocabulary
+            } else {
+                cause
+            };
+            let ranked = |token: u32, probability: f64| RankedToken {
+                token,
+                text: WORDS[token as usize].into(),
+                probability,
+            };
+            let target_best = laws[at].iter().take(5).map(|&(token, p)| ranked(token, p)).collect();
+            let draft_best =
+                here.iter().take(5).map(|&(rank, q)| ranked(laws[at][rank].0, q)).collect();
+            let outside_vocabulary = Some(outside);
             Miss {
                 depth,
                 token: last.0,
@@ -339,6 +358,9 @@ impl Script {
                 q,
                 draft_rank,
                 asked: true,
+                outside_vocabulary,
+                target_best,
+                draft_best,
                 cause,
             }
         });
@@ -422,12 +444,15 @@ impl Script {
         laws: &[Law],
         settings: &StepSettings,
         expected: f64,
-    ) -> (OracleResult, OracleCurve) {
+    ) -> (OracleResult, OracleCurve, OracleTree) {
         let greedy = settings.temperature == 0.0;
         // A separate random stream, so that a step is the same with and without a search.
         let mut other = Script::new(self.state ^ 0x5eed);
-        // (pi, the same node in the recorded tree if it is there, token)
-        let mut frontier: Vec<(f64, Option<usize>, u32)> = vec![(1.0, Some(0), 0)];
+        // (pi, the same node in the recorded tree if it is there, token, parent in the oracle tree,
+        // p)
+        let mut frontier: Vec<(f64, Option<usize>, u32, usize, f64)> =
+            vec![(1.0, Some(0), tree.tokens[0], 0, 1.0)];
+        let mut oracle = OracleTree::default();
         let (mut mass, mut floor, mut passes) = (0.0, 1.0f64, 0);
         let mut found = Vec::new();
         // Continues beyond the budget, since the speed of light considers other sizes.
@@ -437,11 +462,16 @@ impl Script {
             else {
                 break;
             };
-            let (pi, node, _) = frontier.swap_remove(best);
+            let (pi, node, token, parent, p) = frontier.swap_remove(best);
             if step > 0 {
                 found.push(pi);
             }
+            let place = oracle.tokens.len();
             if step < settings.budget {
+                oracle.tokens.push(token);
+                oracle.text.push(WORDS[token as usize].into());
+                oracle.parents.push(parent);
+                oracle.p.push(p);
                 mass += if step > 0 { pi } else { 0.0 };
                 floor = floor.min(pi);
                 passes += 1;
@@ -457,23 +487,23 @@ impl Script {
                         .find(|&i| tree.parents[i] == Some(n) && tree.tokens[i] == token)
                 });
                 if p > 0.0 {
-                    frontier.push((pi * p, child, token));
+                    frontier.push((pi * p, child, token, place, p));
                 }
             }
         }
         // The drafter's best tree is slightly better than the drafted one.
-        let oracle = mass.max(expected);
-        let best = expected + 0.2 * (oracle - expected);
+        let most = mass.max(expected);
+        let best = expected + 0.2 * (most - expected);
         let rest = frontier.iter().map(|f| f.0).fold(0.0, f64::max);
         let look = OracleResult {
-            oracle_lower: oracle,
-            oracle_upper: oracle,
+            oracle_lower: most,
+            oracle_upper: most,
             oracle_floor: floor,
             passes,
             drafter_best: Some(best),
             state: OracleSearchState::Converged,
         };
-        (look, OracleCurve::from_path_probabilities(found, rest))
+        (look, OracleCurve::from_path_probabilities(found, rest), oracle)
     }
 
     /// Returns the oracle search of the last step as the event that the monitor receives.
@@ -484,6 +514,7 @@ impl Script {
             step: record.step,
             look,
             curve: self.curve.clone(),
+            tree: self.tree.clone(),
             systematic: true,
         })
     }

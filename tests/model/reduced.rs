@@ -142,8 +142,14 @@ fn a_text_and_its_records_are_the_same_and_few_rows_come_to_the_host() {
         let emitted: usize =
             want.iter().map(|record| record["emitted"].as_array().unwrap().len()).sum();
         assert!(want.len() > 5 && emitted == 60);
-        for (got, want) in got.iter().zip(&want) {
-            assert!(near(got, want), "{drafter} at {temperature}:\n{got}\n{want}");
+        for (mut got, mut want) in got.iter().cloned().zip(want.iter().cloned()) {
+            if temperature == 0.0 {
+                // Greedy, no row comes to the host from which the best tokens could be read.
+                for record in [&mut got, &mut want] {
+                    record["miss"]["target_best"].take();
+                }
+            }
+            assert!(near(&got, &want), "{drafter} at {temperature}:\n{got}\n{want}");
         }
         assert_eq!(got.len(), want.len());
         match (drafter, top_k) {

@@ -28,6 +28,6 @@ fn tokens_are_those_of_llama_cpp() {
         assert_eq!(tokenizer.encode(&case.text, true).unwrap(), case.special, "{:?}", case.text);
     }
     assert_eq!(tokenizer.len(), 49_152);
-    assert_eq!((tokenizer.bos(), tokenizer.stop_tokens()), (None, &[0, 2][..]));
+    assert_eq!((tokenizer.bos(), tokenizer.stop_tokens()), (None, &[0, 2, 4][..]));
     assert_eq!(tokenizer.bos_and_eos_texts(), ["<|im_start|>", "<|im_end|>"]);
 }

@@ -17,7 +17,7 @@ const AFTER: [usize; 3] = [3, 15, 27];
 
 fn about(after: &[usize]) -> CorpusSettings {
     CorpusSettings {
-        form: 1,
+        form: speclight::train::CORPUS_FORM,
         model: "m".into(),
         dim: 576,
         after: after.to_vec(),

@@ -8,17 +8,22 @@
 
 #[path = "../common/engine.rs"]
 mod engine;
+mod hostile;
+mod keys;
 #[path = "../common/model.rs"]
 mod model;
 mod real;
 #[path = "../common/script.rs"]
 mod script;
+mod stops;
 mod terminal;
+#[path = "../common/tiny_gguf.rs"]
+mod tiny_gguf;
 
 use std::time::Duration;
 
 use speclight::tui::theme::{TerminalAbilities as Abilities, Theme};
-use speclight::tui::{self, ExitReason, ScreenOptions, TerminalGuard};
+use speclight::tui::{self, ExitReason, Mouse, ScreenOptions, State, TerminalGuard};
 use terminal::Terminal;
 
 /// Environment variable that tells the child what to do.
@@ -30,7 +35,7 @@ const CHILD: &str = "SPECLIGHT_TEST_CHILD";
 fn child() {
     let Ok(what) = std::env::var(CHILD) else { return };
     if what == "panic-screen" {
-        let _guard = TerminalGuard::take().unwrap();
+        let _guard = TerminalGuard::take(Mouse::Captured).unwrap();
         panic!("the screen fell over");
     }
     let themes =
@@ -38,7 +43,12 @@ fn child() {
             .unwrap();
     let panic_at = (what == "panic-engine").then_some(5);
     let link = engine::start(Duration::from_millis(20), panic_at);
-    match tui::run(ScreenOptions { themes }, 0, link) {
+    let state = State::new(themes.len());
+    let exit = tui::run(ScreenOptions { themes, mouse: Mouse::Captured }, state, link);
+    for line in exit.iter().flat_map(|exit| &exit.summary) {
+        println!("{line}");
+    }
+    match exit.map(|exit| exit.ended) {
         Ok(ExitReason::Asked) => println!("left by the person"),
         Ok(ExitReason::Signal(number)) => println!("left by signal {number}"),
         Err(error) => println!("failed: {error:#}"),
@@ -68,7 +78,7 @@ fn a_session_from_start_to_quit() {
         t.alternate() && t.bracketed_paste() && t.cursor_hidden(),
         "the terminal is taken over"
     );
-    t.wait("steps", |s| s.contains("tokens/step") || s.contains("1 bonus"));
+    t.wait("steps", |s| s.contains(", E[X|T]"));
     t.send(" ");
     t.wait("the pause", |s| s.contains("paused") && s.contains("resume"));
     let before = t.number("step ");
@@ -79,7 +89,7 @@ fn a_session_from_start_to_quit() {
     t.send("DD");
     t.wait("the refusal", |s| s.contains("not today"));
     t.resize(120, 40);
-    t.wait("more room", |s| s.contains("tokens/step"));
+    t.wait("more room", |s| s.contains("what would help"));
     t.resize(20, 5);
     t.wait("too little room", |s| s.contains("too small"));
     t.resize(80, 24);
@@ -87,7 +97,7 @@ fn a_session_from_start_to_quit() {
     t.send("e\x15\x1b[200~Hello q\nthere\x1b[201~");
     t.wait("the paste", |s| s.contains("Hello q"));
     t.send("\r");
-    t.wait("the prompt", |s| s.contains("Hello q") && !s.contains("Enter sends"));
+    t.wait("the prompt", |s| s.contains("there↵") && !s.contains("Enter sends"));
     t.send("q");
     t.wait_end("left by the person");
     assert!(t.restored(), "{}", t.left_behind());
@@ -97,7 +107,7 @@ fn a_session_from_start_to_quit() {
 fn signals_end_it_and_restore_the_terminal() {
     for (name, number) in [("TERM", 15), ("HUP", 1), ("INT", 2)] {
         let mut t = start("run", 80, 24, &[]);
-        t.wait("steps", |s| s.contains("1 bonus"));
+        t.wait("steps", |s| s.contains(", E[X|T]"));
         t.signal(name);
         t.wait_end(&format!("left by signal {number}"));
         assert!(t.restored(), "{name}: {}", t.left_behind());
@@ -126,7 +136,7 @@ fn a_panic_of_the_screen_restores_the_terminal_first() {
 #[test]
 fn without_colour_there_is_none_and_weight_remains() {
     let mut t = start("run", 80, 24, &[("NO_COLOR", "1")]);
-    t.wait("steps", |s| s.contains("1 bonus"));
+    t.wait("steps", |s| s.contains(", E[X|T]"));
     let (coloured, bold) = t.has_color_and_bold();
     assert!(!coloured, "no cell has a colour");
     assert!(bold, "bold is still there");

@@ -13,6 +13,9 @@ fn start(args: &[&str], env: &[(&str, &str)]) -> (Terminal, tempfile::TempDir) {
     let at = usize::from(
         args.first().is_some_and(|first| ["run", "compare", "table", "train"].contains(first)),
     );
+    if at == 0 {
+        all.extend(["--pace", "full"]);
+    }
     all.splice(0..0, args[..at].iter().copied());
     all.extend(&args[at..]);
     let mut vars = vec![
@@ -51,19 +54,19 @@ fn a_session_from_start_to_quit() {
     t.wait("one step more", |s| number(s, "step ") == Some(before + 1));
     t.send("d.");
     t.wait("the next drafter", |s| {
-        s.contains("suffix · best-first") && number(s, "step ") == Some(before + 2)
+        s.contains("early-exit · best-first") && number(s, "step ") == Some(before + 2)
     });
     t.send("T.");
     t.wait("the temperature", |s| s.contains("T 0.2") && number(s, "step ") == Some(before + 3));
     t.resize(120, 40);
-    t.wait("more room", |s| s.contains("tokens/step"));
+    t.wait("more room", |s| s.contains(" entropy "));
     t.resize(80, 24);
     t.wait("room again", |s| s.contains("paused"));
     t.send(" ");
     t.wait("it goes on", |s| number(s, "step ").is_some_and(|step| step > before + 3));
     t.send("q");
     assert_eq!(t.status(), 0);
-    t.wait("the old screen", |s| !s.contains("SmolLM2"));
+    t.wait("the summary", |s| s.contains("lost to") && s.contains("tokens per step"));
     assert!(t.restored(), "{}", t.left_behind());
 }
 
@@ -74,7 +77,7 @@ fn a_signal_ends_it_with_its_status() {
     t.wait("the usual drafter", |s| s.contains("auto · best-first · B auto, up to 64"));
     t.signal("TERM");
     assert_eq!(t.status(), 128 + 15);
-    t.wait("the old screen", |s| !s.contains("SmolLM2"));
+    t.wait("the summary", |s| s.contains("lost to"));
     assert!(t.restored(), "{}", t.left_behind());
 }
 

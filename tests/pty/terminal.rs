@@ -1,6 +1,8 @@
 //! Pseudo-terminal that runs a program and tracks its screen.
+#![allow(dead_code)]
 
 use std::io::{Read, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -16,6 +18,8 @@ pub struct Terminal {
     child: Box<dyn Child + Send + Sync>,
     screen: Arc<Mutex<vt100::Parser>>,
     raw: Arc<Mutex<Vec<u8>>>,
+    /// Set while the terminal takes no output.
+    stopped: Arc<AtomicBool>,
     reader: Option<thread::JoinHandle<()>>,
     cooked: String,
 }
@@ -40,16 +44,23 @@ impl Terminal {
         let screen = Arc::new(Mutex::new(vt100::Parser::new(height, width, 0)));
         let shown = Arc::clone(&screen);
         let raw = Arc::new(Mutex::new(Vec::new()));
+        let stopped = Arc::new(AtomicBool::new(false));
+        let waits = Arc::clone(&stopped);
         let kept = Arc::clone(&raw);
         let reader = thread::spawn(move || {
             let mut buffer = [0; 4096];
-            while let Ok(n @ 1..) = reader.read(&mut buffer) {
+            loop {
+                while waits.load(Ordering::SeqCst) {
+                    thread::sleep(Duration::from_millis(5));
+                }
+                let Ok(n @ 1..) = reader.read(&mut buffer) else { break };
                 shown.lock().unwrap().process(&buffer[..n]);
                 kept.lock().unwrap().extend_from_slice(&buffer[..n]);
             }
         });
         let writer = pair.master.take_writer().unwrap();
-        Terminal { master: pair.master, writer, child, screen, raw, reader: Some(reader), cooked }
+        let reader = Some(reader);
+        Terminal { master: pair.master, writer, child, screen, raw, stopped, reader, cooked }
     }
 
     pub fn send(&mut self, keys: &str) {
@@ -78,6 +89,52 @@ impl Terminal {
     /// Returns everything that was written to the terminal.
     pub fn raw(&self) -> String {
         String::from_utf8_lossy(&self.raw.lock().unwrap()).into_owned()
+    }
+
+    /// Returns everything that was written to the terminal, as bytes.
+    pub fn raw_bytes(&self) -> Vec<u8> {
+        self.raw.lock().unwrap().clone()
+    }
+
+    /// Waits until no output comes any more.
+    pub fn settle(&self) {
+        let mut before = usize::MAX;
+        loop {
+            let now = self.raw.lock().unwrap().len();
+            if now == before {
+                return;
+            }
+            before = now;
+            thread::sleep(Duration::from_millis(150));
+        }
+    }
+
+    /// Returns the id of the program's process.
+    pub fn id(&self) -> u32 {
+        self.child.process_id().unwrap()
+    }
+
+    /// Takes no more output, as a terminal that hangs.
+    pub fn stop_reading(&self) {
+        self.stopped.store(true, Ordering::SeqCst);
+    }
+
+    pub fn go_on_reading(&self) {
+        self.stopped.store(false, Ordering::SeqCst);
+    }
+
+    /// Waits until the program has ended, whatever is on the screen.
+    pub fn wait_exit(&mut self) {
+        let start = Instant::now();
+        while self.child.try_wait().unwrap().is_none() {
+            assert!(start.elapsed() < PATIENCE, "it did not end");
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Returns `true` if the terminal has the modes that it had before the program.
+    pub fn raw_mode_is_off(&self) -> bool {
+        modes(self.master.as_ref()) == self.cooked
     }
 
     /// Waits until `holds` returns true for the screen.
@@ -132,6 +189,11 @@ impl Terminal {
         self.screen.lock().unwrap().screen().bracketed_paste()
     }
 
+    pub fn mouse_captured(&self) -> bool {
+        let parser = self.screen.lock().unwrap();
+        parser.screen().mouse_protocol_mode() != vt100::MouseProtocolMode::None
+    }
+
     pub fn cursor_hidden(&self) -> bool {
         self.screen.lock().unwrap().screen().hide_cursor()
     }
@@ -154,6 +216,7 @@ impl Terminal {
     /// Returns `true` if the terminal is as it was before the program.
     pub fn restored(&self) -> bool {
         !self.alternate()
+            && !self.mouse_captured()
             && !self.bracketed_paste()
             && !self.cursor_hidden()
             && modes(self.master.as_ref()) == self.cooked

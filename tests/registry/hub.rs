@@ -197,9 +197,40 @@ fn the_token_stays_with_its_host() {
             .map(|r| r.header("authorization").map(str::to_owned))
             .collect::<Vec<_>>()
     };
+    assert!(outcome.err.contains("HF_TOKEN is sent over plain http"), "{outcome:?}");
     assert_eq!(tokens(&hub), [Some("Bearer secret".to_owned()), Some("Bearer secret".to_owned())]);
     assert_eq!(tokens(&stranger), [None]);
     assert_eq!(stranger.requests()[0].path, "/blob?signature=1");
+}
+
+#[test]
+fn a_hub_that_sends_a_byte_a_connection_is_given_up() {
+    let model = content(LENGTH, 1);
+    let place = UserFolders::hub(&keys(&model));
+    let server = breaking_again(&model, 1);
+    place.fetch(&[("HF_ENDPOINT", &server.address)]).says(&["broken off after 8 of 300000 bytes"]);
+    assert_eq!(server.requests().len(), 8);
+    assert_eq!(parts(&place).len(), 1, "the next start goes on");
+}
+
+/// Starts a hub that breaks each connection after this number of bytes.
+fn breaking_again(model: &[u8], bytes: usize) -> Server {
+    let model = model.to_vec();
+    Server::start(move |request, _| Response::file(request, &model, "\"1\"").cut(bytes))
+}
+
+#[test]
+fn a_password_in_the_address_is_not_shown() {
+    let server = Server::start(|_, _| Response::status(404));
+    let place = UserFolders::hub("");
+    let endpoint = server.address.replace("http://", "http://me:secret@");
+    let outcome = place.fetch(&[("HF_ENDPOINT", &endpoint)]);
+    outcome.says(&["/o/r/resolve/main/d/tiny.gguf"]);
+    assert!(!outcome.err.contains("secret") && !outcome.err.contains("me:"), "{outcome:?}");
+    // The same for a hub that can't be reached.
+    let place = UserFolders::hub("");
+    let outcome = place.fetch(&[("HF_ENDPOINT", "http://me:secret@127.0.0.1:1")]);
+    assert!(!outcome.good && !outcome.err.contains("secret"), "{outcome:?}");
 }
 
 #[test]

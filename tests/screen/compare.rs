@@ -96,6 +96,9 @@ fn step(
         q: None,
         draft_rank: None,
         asked: true,
+        outside_vocabulary: Some(false),
+        target_best: Vec::new(),
+        draft_best: Vec::new(),
         cause,
     };
     let mut record = template.clone();

@@ -4,13 +4,17 @@
 #[path = "../common/script.rs"]
 mod script;
 
+mod attach;
 mod compare;
+mod contrast;
 mod history;
 mod properties;
 mod snapshots;
 mod themes;
+mod time;
 mod training;
 mod update;
+mod views;
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use ratatui::buffer::Buffer;
@@ -47,13 +51,16 @@ fn key_of(key: &str) -> KeyEvent {
         "PgUp" => KeyCode::PageUp,
         "PgDn" => KeyCode::PageDown,
         "End" => KeyCode::End,
+        "Home" => KeyCode::Home,
+        "Backspace" => KeyCode::Backspace,
         "Esc" => KeyCode::Esc,
         "Enter" => KeyCode::Enter,
         "Ctrl-C" => return KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL),
         "Ctrl-U" => return KeyEvent::new(KeyCode::Char('u'), KeyModifiers::CONTROL),
         one => KeyCode::Char(one.chars().next().unwrap()),
     };
-    let shifted = matches!(code, KeyCode::Char(c) if c.is_uppercase() || "?+_".contains(c));
+    let shifted =
+        matches!(code, KeyCode::Char(c) if c.is_uppercase() || "?+_<>{}():GN".contains(c));
     KeyEvent::new(code, if shifted { KeyModifiers::SHIFT } else { KeyModifiers::NONE })
 }
 

@@ -6,9 +6,10 @@ use proptest::prelude::*;
 use speclight::engine::Event;
 use speclight::telemetry::{
     BudgetChoice, BudgetReason, Ceilings, CutNode, EntropyClassBound, FluidBound, Interval,
-    OracleResult, OracleSearchState, ReachedIntervals, StepRecord, TreeRecord,
+    OracleResult, OracleSearchState, OracleTree, ReachedIntervals, StepRecord, TreeRecord,
 };
-use speclight::tui::{Msg, Pane, State, update};
+use speclight::tui::views::target;
+use speclight::tui::{Direction, Msg, Pane, State, TreeForm, View, update};
 use unicode_width::UnicodeWidthStr;
 
 use crate::script::{Script, settings};
@@ -21,8 +22,56 @@ const LOOKED: &[OracleSearchState] = &[
     OracleSearchState::BrokenOff,
 ];
 const KEYS: &[&str] = &[
-    "space", ".", "d", "D", "s", "+", "-", "t", "T", "g", "n", "p", "e", "r", "Tab", "z", "c", "?",
-    "Left", "Right", "Up", "Down", "PgUp", "End", "Esc", "Enter", "x", "l", "m", "o", "b",
+    "space",
+    ".",
+    "d",
+    "D",
+    "s",
+    "+",
+    "-",
+    "t",
+    "T",
+    "g",
+    "n",
+    "p",
+    "e",
+    "r",
+    "Tab",
+    "z",
+    "c",
+    "?",
+    "Left",
+    "Right",
+    "Up",
+    "Down",
+    "PgUp",
+    "End",
+    "Esc",
+    "Enter",
+    "x",
+    "l",
+    "m",
+    "o",
+    "b",
+    "[",
+    "]",
+    "{",
+    "}",
+    "(",
+    ")",
+    "/",
+    "N",
+    "G",
+    ":",
+    "<",
+    ">",
+    "w",
+    "Home",
+    "Shift-Tab",
+    "Backspace",
+    "3",
+    "H",
+    "u",
 ];
 
 fn hostile() -> impl Strategy<Value = String> {
@@ -45,7 +94,11 @@ fn poison(record: &StepRecord, texts: &[String]) -> StepRecord {
     record.bonus_text = pick(1);
     record.tree.cut =
         (0..3).map(|i| CutNode { parent: i, token: 7, text: pick(i), q: 0.5 }).collect();
-    record.miss.iter_mut().for_each(|miss| miss.text = pick(2));
+    if let Some(miss) = &mut record.miss {
+        miss.text = pick(2);
+        let lists = miss.target_best.iter_mut().chain(&mut miss.draft_best);
+        lists.enumerate().for_each(|(i, best)| best.text = pick(i));
+    }
     record
 }
 
@@ -96,6 +149,14 @@ proptest! {
         for event in Script::new(seed).events(&s, steps) {
             let event = match event {
                 Event::Step(record) => Event::Step(Arc::new(poison(&record, &texts))),
+                Event::Looked { prompt_id, step, look, curve, tree, systematic } => {
+                    let tree = tree.map(|tree| {
+                        let mut tree = (*tree).clone();
+                        tree.text.iter_mut().zip(texts.iter().cycle()).for_each(|(own, text)| own.clone_from(text));
+                        Arc::new(tree)
+                    });
+                    Event::Looked { prompt_id, step, look, curve, tree, systematic }
+                }
                 Event::Ready { info, settings } => {
                     let mut info = (*info).clone();
                     info.model.clone_from(&texts[0]);
@@ -115,6 +176,13 @@ proptest! {
         }
         update(&mut state, Msg::Engine(Event::Refused(texts.concat())));
         for (width, height) in sizes {
+            check(&state, width, height, ascii)?;
+            let area = ratatui::layout::Rect::new(0, 0, width, height);
+            for (x, y) in [(0, 0), (width / 2, height / 2), (width - 1, height - 1), (width / 3, height.saturating_sub(2))] {
+                let over = target(&state, &theme("dark", false), area, x, y);
+                update(&mut state, Msg::Click(over));
+                update(&mut state, Msg::Wheel(Direction::Back, over));
+            }
             check(&state, width, height, ascii)?;
         }
     }
@@ -139,8 +207,24 @@ proptest! {
         for _ in 0..3 {
             update(&mut state, Msg::Engine(Event::Step(Arc::new(record.clone()))));
         }
-        for (width, height) in [(40, 12), (80, 24), (120, 40), (200, 60)] {
-            check(&state, width, height, false)?;
+        let look = OracleResult {
+            oracle_lower: expected, oracle_upper: expected, oracle_floor: expected, passes: 1, drafter_best: Some(expected),
+            state: OracleSearchState::Converged,
+        };
+        let numbers = record.tree.p.clone();
+        let tree = OracleTree {
+            tokens: (0..accepted as u32).collect(), text: Vec::new(), parents: record.path.clone(), p: numbers,
+        };
+        let (prompt_id, step) = (record.prompt_id.clone(), record.step);
+        let looked = Event::Looked { prompt_id, step, look, curve: None, tree: Some(Arc::new(tree)), systematic: true };
+        update(&mut state, Msg::Engine(looked));
+        for view in View::ALL {
+            for (form, oracle) in [(TreeForm::Icicle, false), (TreeForm::Graph, false), (TreeForm::Table, false), (TreeForm::Icicle, true)] {
+                (state.view, state.tree_form, state.oracle_tree) = (view, form, oracle);
+                for (width, height) in [(40, 12), (80, 24), (120, 40), (200, 60)] {
+                    check(&state, width, height, false)?;
+                }
+            }
         }
     }
 
@@ -175,7 +259,7 @@ proptest! {
             let look = OracleResult {
                 oracle_lower: n(8), oracle_upper: n(9), oracle_floor: n(10), passes: rank, drafter_best: Some(n(11)), state: looked,
             };
-            let looked = Event::Looked { prompt_id: record.prompt_id.clone(), step: record.step, look, curve: None, systematic: rank % 2 == 0 };
+            let looked = Event::Looked { prompt_id: record.prompt_id.clone(), step: record.step, look, curve: None, tree: None, systematic: rank % 2 == 0 };
             update(&mut state, Msg::Engine(Event::Step(Arc::new(record))));
             update(&mut state, Msg::Engine(looked));
         }
@@ -217,12 +301,14 @@ proptest! {
 #[test]
 fn all_of_it_is_on_a_screen_of_80_by_24() {
     for (budget, temperature) in [(2, 1.0), (4, 0.0), (16, 1.0), (16, 0.0), (64, 0.6), (128, 1.0)] {
-        let screen = text(&drawn(
-            &running(&settings("early-exit", budget, temperature), 50),
-            &theme("dark", false),
-            80,
-            24,
-        ));
+        let mut state = running(&settings("early-exit", budget, temperature), 50);
+        let view = |state: &State| text(&drawn(state, &theme("dark", false), 80, 24));
+        let mut screen = view(&state);
+        crate::press(&mut state, &["4"]);
+        for _ in 0..16 {
+            screen += &view(&state);
+            crate::press(&mut state, &["Tab"]);
+        }
         for name in [
             "SmolLM2-135M-Instruct",
             "Q4_1",
@@ -246,7 +332,6 @@ fn all_of_it_is_on_a_screen_of_80_by_24() {
             "draft",
             "verify",
             "other",
-            "★",
             "quit",
         ] {
             assert!(
@@ -254,6 +339,7 @@ fn all_of_it_is_on_a_screen_of_80_by_24() {
                 "{name} is not on the screen at budget {budget}, temperature {temperature}:\n{screen}"
             );
         }
+        assert!(screen.contains('★') || screen.contains("more levels below"), "{screen}");
         let greedy = temperature == 0.0;
         let mut state = running(&settings("early-exit", budget, temperature), 50);
         crate::press(&mut state, &["u"]);
@@ -276,7 +362,7 @@ fn a_stopped_step_tells_fates_apart_without_colour() {
         ))
     };
     let all = |screen: &String| {
-        ["─✓ ", "─✗ ", "─· ", "─★ ", "● "].iter().all(|glyph| screen.contains(glyph))
+        ["│✓ ", "│✗ ", "│· ", "│★ ", "● "].iter().all(|glyph| screen.contains(glyph))
     };
     assert!((60..80).map(screen).any(|screen| all(&screen)), "no step of them shows all fates");
 }
@@ -290,9 +376,14 @@ fn a_token_without_text_is_shown_by_its_name() {
     update(&mut state, Msg::Engine(Event::Step(Arc::new(record))));
     state.focus = Pane::Steps;
     let shown = |state: &State| {
-        text(&drawn(state, &theme("dark", false), 120, 40)).matches("<|im_end|>").count()
+        text(&drawn(state, &theme("dark", false), 120, 40)).matches("<|im_end").count()
     };
-    assert_eq!(shown(&state), 2, "in the tree and in the table of steps, and not in the text");
+    assert_eq!(
+        shown(&state),
+        2,
+        "in the tree and in the table of steps, and not in the text:\n{}",
+        text(&drawn(&state, &theme("dark", false), 120, 40))
+    );
 }
 
 #[test]
@@ -318,6 +409,7 @@ fn what_an_automatic_budget_chose_is_said() {
             reason,
         });
         update(&mut state, Msg::Engine(Event::Step(Arc::new(record))));
+        crate::press(&mut state, &["4"]);
         let screen = text(&drawn(&state, &theme("dark", false), 120, 40));
         assert!(screen.contains(words), "{screen}");
     }

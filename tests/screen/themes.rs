@@ -66,7 +66,7 @@ fn bad_themes_are_named_by_file_line_key_and_cure() {
         ),
         (
             "inherits = \"nobody\"",
-            "theme own.toml:1: inherits: nobody not found; use one of dark, light, mono, or put nobody.toml into ",
+            "theme own.toml:1: inherits: nobody not found; use one of dark, light, safe-dark, safe-light, contrast, mono, or put nobody.toml into ",
         ),
         ("inherits = \"./own.toml\"", "theme own.toml:1: inherits: ./own.toml can't be read: "),
     ];
@@ -82,7 +82,7 @@ fn bad_themes_are_named_by_file_line_key_and_cure() {
     let error = load(&[], "nobody", ColorDepth::True).unwrap_err();
     assert!(
         error.starts_with(
-            "theme nobody: not found; use one of dark, light, mono, or put nobody.toml into "
+            "theme nobody: not found; use one of dark, light, safe-dark, safe-light, contrast, mono, or put nobody.toml into "
         ),
         "{error}"
     );
@@ -137,7 +137,7 @@ fn missing_roles_fall_back_by_their_dots() {
 
 #[test]
 fn themes_fit_the_terminal() {
-    for name in ["dark", "light", "mono"] {
+    for (name, _) in speclight::tui::theme::BUILT_IN {
         for depth in [ColorDepth::None, ColorDepth::Ansi16, ColorDepth::Indexed, ColorDepth::True] {
             let theme = load(&[], name, depth).unwrap();
             for &role in Role::ALL {
@@ -168,8 +168,14 @@ fn without_colour_mono_is_the_theme() {
             .collect::<Vec<_>>()
     };
     assert_eq!(names(None, ColorDepth::None), ["mono"]);
-    assert_eq!(names(None, ColorDepth::True), ["dark", "light", "mono"]);
-    assert_eq!(names(Some("light"), ColorDepth::Indexed), ["light", "dark", "mono"]);
+    assert_eq!(
+        names(None, ColorDepth::True),
+        ["dark", "light", "safe-dark", "safe-light", "contrast", "mono"]
+    );
+    assert_eq!(
+        names(Some("light"), ColorDepth::Indexed),
+        ["light", "dark", "safe-dark", "safe-light", "contrast", "mono"]
+    );
     assert_eq!(
         names(Some("dark"), ColorDepth::None),
         ["dark"],

@@ -5,7 +5,7 @@ use std::time::Duration;
 use speclight::engine::{Command, Event};
 use speclight::telemetry::{Ending, OracleResult, OracleSearchState, StepSettings};
 use speclight::tui::{
-    COMMANDS, Chord, Effect, Msg, Overlay, Pane, Phase, RunState, State, command_for, update,
+    COMMANDS, Chord, Effect, Keymap, Msg, Overlay, Pane, Phase, RunState, State, update,
 };
 use speclight::verify::Rule;
 
@@ -144,23 +144,32 @@ fn prompts_walk_and_begin_again() {
 }
 
 #[test]
-fn a_prompt_is_edited_and_sent() {
+fn a_prompt_is_written_while_the_run_waits() {
     let mut state = running(&settings("ngram", 16, 1.0), 3);
-    press(&mut state, &["e"]);
-    assert!(
-        matches!(&state.overlay, Overlay::Editor(e) if e.text() == "Why is the sky dark at night?")
-    );
-    assert_eq!(press(&mut state, &["Ctrl-U", "q", "?"]), [], "letters are text here");
+    let editor = |state: &State| match &state.overlay {
+        Overlay::Editor(input) => Some(input.editor.text().to_owned()),
+        _ => None,
+    };
+    assert_eq!(press(&mut state, &["e"]), [Effect::Engine(Command::Pause)]);
+    assert_eq!(editor(&state).as_deref(), Some(""), "it starts empty");
+    assert_eq!(press(&mut state, &["q", "?"]), [], "letters are text here");
     update(&mut state, Msg::Paste(" and\nmore".into()));
     assert_eq!(
         press(&mut state, &["Enter"]),
-        [Effect::Engine(Command::Text("q? and\nmore".into()))]
+        [Effect::Engine(Command::Text("q? and\nmore".into())), Effect::Engine(Command::Resume)]
     );
-    assert_eq!(state.overlay, Overlay::None);
-    press(&mut state, &["e", "Ctrl-U"]);
+    assert_eq!((editor(&state), state.motion), (None, RunState::Resuming));
+    told(&mut state, Event::Resumed);
+    press(&mut state, &["e", "x", "Up"]);
+    assert_eq!(editor(&state).as_deref(), Some("q? and\nmore"), "what was sent comes back");
+    press(&mut state, &["Down", "Ctrl-U"]);
     assert_eq!(press(&mut state, &["Enter"]), [], "nothing to send");
-    press(&mut state, &["Esc"]);
+    assert_eq!(press(&mut state, &["Esc"]), [Effect::Engine(Command::Resume)]);
     assert_eq!(state.overlay, Overlay::None);
+    // A run that the user paused stays paused.
+    told(&mut state, Event::Resumed);
+    press(&mut state, &["space", "e"]);
+    assert_eq!(press(&mut state, &["Esc"]), []);
     press(&mut state, &["e"]);
     assert_eq!(press(&mut state, &["Ctrl-C"]).last(), Some(&Effect::Leave(None)));
 }
@@ -175,7 +184,7 @@ fn a_paste_outside_of_the_editor_is_not_keys() {
 #[test]
 fn focus_zoom_theme_and_help() {
     let mut state = running(&settings("ngram", 16, 1.0), 3);
-    let walked: Vec<Pane> = (0..Pane::ALL.len())
+    let walked: Vec<Pane> = (0..state.view.panes().len())
         .map(|_| {
             press(&mut state, &["Tab"]);
             state.focus
@@ -196,10 +205,8 @@ fn focus_zoom_theme_and_help() {
 #[test]
 fn older_steps_are_looked_at_when_paused() {
     let mut state = running(&settings("ngram", 16, 1.0), 30);
-    press(&mut state, &["Left"]);
-    assert_eq!(state.selected, None, "not while it runs");
-    press(&mut state, &["space"]);
-    press(&mut state, &["Left", "Left", "Up"]);
+    assert_eq!(press(&mut state, &["Left"]), [Effect::Engine(Command::Pause)], "it pauses first");
+    press(&mut state, &["Left", "Up"]);
     assert_eq!(state.selected, Some(26));
     press(&mut state, &["PgUp", "PgUp", "PgUp"]);
     assert_eq!(state.selected, Some(0), "the oldest is the end");
@@ -237,7 +244,14 @@ fn a_step_that_is_shown_while_paused_is_looked_at() {
     };
     told(
         &mut state,
-        Event::Looked { prompt_id: "0".into(), step: 26, look, curve: None, systematic: false },
+        Event::Looked {
+            prompt_id: "0".into(),
+            step: 26,
+            look,
+            curve: None,
+            tree: None,
+            systematic: false,
+        },
     );
     assert_eq!(state.step().and_then(|s| s.look), Some(look), "it shows while it is refined");
     assert_eq!(looks(press(&mut state, &["Left", "Right"])), [25, 26]);
@@ -256,6 +270,7 @@ fn a_step_that_is_shown_while_paused_is_looked_at() {
                 step,
                 look: OracleResult { state: is, ..look },
                 curve: None,
+                tree: None,
                 systematic: false,
             },
         ))
@@ -358,7 +373,7 @@ fn after_the_last_prompt_a_wish_is_answered_with_words() {
         );
     }
     let mut state = running(&settings("ngram", 16, 1.0), 30);
-    press(&mut state, &["e"]);
+    press(&mut state, &["e", "x"]);
     told(&mut state, Event::Finished);
     assert_eq!(press(&mut state, &["Enter"]), [], "nor is a prompt sent to nobody");
     press(&mut state, &["Left"]);
@@ -454,12 +469,13 @@ fn every_key_has_one_command_and_every_command_a_key() {
             seen.push(*chord);
         }
     }
-    assert!(command_for(&key_of("x")).is_none());
+    let keys = Keymap::default();
+    assert!(keys.command(&key_of("y")).is_none());
     let control = crossterm::event::KeyEvent::new(
         crossterm::event::KeyCode::Char('d'),
         crossterm::event::KeyModifiers::CONTROL,
     );
-    assert!(command_for(&control).is_none(), "Control makes another key of it");
+    assert!(keys.command(&control).is_none(), "Control makes another key of it");
 }
 
 #[test]
@@ -541,6 +557,7 @@ fn only_systematic_searches_count_in_the_light() {
             step,
             look,
             curve: curve.clone(),
+            tree: None,
             systematic: false,
         },
     );
@@ -556,6 +573,7 @@ fn only_systematic_searches_count_in_the_light() {
                 step,
                 look,
                 curve: curve.clone(),
+                tree: None,
                 systematic: true,
             },
         );

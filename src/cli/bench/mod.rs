@@ -1,8 +1,8 @@
 //! `speclight bench`: cost of passes on this machine, and comparison with an earlier result.
 
-mod compare;
+pub(crate) mod compare;
 mod measure;
-mod report;
+pub(crate) mod report;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -11,6 +11,7 @@ use clap::Args;
 
 use super::errors::{print_lines, warn_if_too_many_threads};
 use super::lines::AtomicOutput;
+use super::overlap::{NamedFile, check_outputs};
 use super::progress::DownloadBar;
 use crate::engine::CostCache;
 use crate::model::device::DeviceChoice;
@@ -72,6 +73,12 @@ fn rounds(value: &str) -> Result<usize, String> {
 /// # Errors
 /// If the model can't be obtained, an earlier result can't be read, or an output can't be written.
 pub fn run(options: BenchOptions) -> anyhow::Result<ExitCode> {
+    let mut inputs: Vec<NamedFile> =
+        options.against.iter().map(|path| NamedFile::new("--against", path)).collect();
+    inputs.extend(NamedFile::model("--model", options.model.as_deref()));
+    inputs.extend(NamedFile::lists());
+    let json = options.json.iter().map(|path| NamedFile::new("--json", path));
+    check_outputs(&inputs, &json.collect::<Vec<_>>())?;
     // Measuring takes about a minute: report unreadable or unwritable files before it.
     let against = options.against.as_deref().map(BenchReport::read).transpose()?;
     let json = options.json.as_deref().map(AtomicOutput::open).transpose()?;

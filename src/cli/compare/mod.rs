@@ -21,6 +21,9 @@ use super::errors::{warn, warn_if_too_many_threads};
 use super::interrupt::Interrupt;
 use super::lines::AtomicOutput;
 use super::options::{self, DecodeOptions, whole};
+use super::overlap::{NamedFile, check_outputs};
+#[cfg(feature = "tui")]
+use super::prompts::is_stdin;
 use super::study::OutputOptions;
 use crate::verify::Rule;
 use setting::Setting;
@@ -69,7 +72,8 @@ pub struct CompareOptions {
     /// The screen is shown on a terminal, for two settings and without an output file.
     #[arg(long, help_heading = "Output")]
     pub plain: bool,
-    /// Color theme: dark, light, mono or a file [default: dark; mono under NO_COLOR]
+    /// Color theme: dark, light, safe-dark, safe-light (both for color-blind readers), contrast, mono
+    /// or a file [default: dark; mono under NO_COLOR]
     #[arg(long, value_name = "NAME|PATH", help_heading = "Screen")]
     pub theme: Option<String>,
     /// Draw the screen with ASCII characters only
@@ -123,6 +127,8 @@ impl CompareOptions {
         let o = &self.outputs;
         let asked =
             self.plain || [&o.text, &o.csv, &o.json, &self.hard].into_iter().any(Option::is_some);
+        // Keys come from standard input, prompts then can't.
+        let asked = asked || self.options.prompts.iter().any(|path| is_stdin(path));
         !asked && settings.len() == 2 && crate::tui::check_terminal().is_ok()
     }
 }
@@ -147,6 +153,9 @@ pub fn run(options: CompareOptions) -> anyhow::Result<ExitCode> {
     }
     let interrupt = Interrupt::watch().context("can't install signal handlers")?;
     let prompts = options.options.prompts(&mut |line| warn(&line))?;
+    let mut files = options.outputs.files();
+    files.extend(options.hard.iter().map(|path| NamedFile::new("--hard", path)));
+    check_outputs(&options.options.inputs(), &files)?;
     // Opened before anything is loaded, so that files that can't be written are reported at once.
     let outputs = options.outputs.open()?;
     let hard = options.hard.as_deref().map(AtomicOutput::open).transpose()?;
@@ -162,13 +171,14 @@ pub fn run(options: CompareOptions) -> anyhow::Result<ExitCode> {
             ));
         }
     }
-    if let Some(mut to) = hard {
-        for line in hard::lines(&options, &settings, &prompts, &measured.sides) {
-            to.write(&line)?;
-        }
-        to.finish()?;
-    }
+    let hard = hard.map_or(Ok(()), |mut to| {
+        hard::lines(&options, &settings, &prompts, &measured.sides)
+            .into_iter()
+            .try_for_each(|line| to.write(&line))
+            .and_then(|()| to.finish())
+    });
     outputs.write(|| text::text(&report), || text::csv(&report), &report)?;
+    hard?;
     let differing = report.pairs.iter().any(|pair| !pair.differing.is_empty());
     Ok(ExitCode::from(u8::from(differing || measured.refused > 0)))
 }

@@ -38,9 +38,11 @@ pub fn run(options: &CompareOptions, settings: &[Setting]) -> anyhow::Result<Exi
     Ok(
         match tui::show(
             screen,
-            tui::ScreenOptions { themes },
+            tui::ScreenOptions { themes, mouse: tui::Mouse::Free },
             EngineLink { commands, events, thread },
-        )? {
+        )?
+        .ended
+        {
             ExitReason::Asked => ExitCode::SUCCESS,
             ExitReason::Signal(number) => {
                 ExitCode::from(u8::try_from(128 + number).unwrap_or(u8::MAX))

@@ -53,7 +53,7 @@ fn settings(report: &ComparisonReport) -> String {
     fn share(part: f64, row: &SettingRow) -> String {
         format!("{:.0}%", 100.0 * part / row.means.time.total().max(f64::MIN_POSITIVE))
     }
-    let lines: [(&str, Cell); 28] = [
+    let lines: [(&str, Cell); 29] = [
         ("tokens", |r| r.means.tokens.to_string()),
         ("steps", |r| r.means.steps.to_string()),
         ("tokens/step", |r| two(r.means.tokens_per_step)),
@@ -90,6 +90,9 @@ fn settings(report: &ComparisonReport) -> String {
         ("searched steps", |r| r.means.oracle.map_or(0, |oracle| oracle.looks).to_string()),
         ("", |_| String::new()),
         ("misses: knowledge", |r| r.means.misses.causes.count_of(MissCause::Knowledge).to_string()),
+        ("misses: vocabulary", |r| {
+            r.means.misses.causes.count_of(MissCause::Vocabulary).to_string()
+        }),
         ("misses: ranking", |r| r.means.misses.causes.count_of(MissCause::Ranking).to_string()),
         ("misses: budget", |r| r.means.misses.causes.count_of(MissCause::Budget).to_string()),
         ("misses: unlucky", |r| r.means.misses.causes.count_of(MissCause::Unlucky).to_string()),
@@ -108,7 +111,13 @@ fn settings(report: &ComparisonReport) -> String {
 }
 
 fn causes(causes: &CauseCounts) -> String {
-    let order = [MissCause::Knowledge, MissCause::Ranking, MissCause::Budget, MissCause::Unlucky];
+    let order = [
+        MissCause::Knowledge,
+        MissCause::Vocabulary,
+        MissCause::Ranking,
+        MissCause::Budget,
+        MissCause::Unlucky,
+    ];
     let count = |cause: MissCause| {
         (causes.count_of(cause) > 0).then(|| format!("{} {}", cause.name(), causes.count_of(cause)))
     };

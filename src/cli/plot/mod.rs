@@ -3,7 +3,7 @@
 //! `curves` selects the data of each panel, `draw` renders the panels as SVG or PNG.
 
 mod curves;
-mod draw;
+pub(crate) mod draw;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -13,6 +13,7 @@ use clap::Args;
 
 use super::lines::AtomicOutput;
 use super::options;
+use super::overlap::{NamedFile, check_outputs};
 use super::study::{SetRows, Table};
 
 /// Largest number of sets in one picture.
@@ -49,6 +50,8 @@ pub fn run(options: PlotOptions) -> anyhow::Result<ExitCode> {
             options.output.display()
         );
     }
+    let input = NamedFile::new("the table", &options.table);
+    check_outputs(&[input], &[NamedFile::new("--output", &options.output)])?;
     let table: Table = serde_json::from_slice(&std::fs::read(&options.table).with_context(cure)?)
         .with_context(cure)?;
     let wanted = |set: &&SetRows| {

@@ -15,6 +15,7 @@ use super::RunOptions;
 use super::errors::warn;
 use super::interrupt::Interrupt;
 use super::lines::AtomicOutput;
+use super::overlap::{NamedFile, check_outputs};
 use super::progress::{loading, message, style};
 use crate::engine::{self, Command, Event, RunInfo};
 use crate::sanitize::sanitize_name;
@@ -30,6 +31,8 @@ use text::{TextOutput, TextStyle};
 pub fn run(options: RunOptions) -> anyhow::Result<ExitCode> {
     let interrupt = Interrupt::watch().context("can't install signal handlers")?;
     let engine_options = options.options.engine(true, &mut |line| warn(&line))?;
+    let json = options.json.iter().map(|path| NamedFile::new("--json", path));
+    check_outputs(&options.options.inputs(), &json.collect::<Vec<_>>())?;
     // Opened before the model is fetched, so that a file that can't be written is reported at once.
     let json = options.json.as_deref().map(AtomicOutput::open).transpose()?;
     let text = match &options.json {
@@ -102,7 +105,7 @@ impl RunOutput {
             Event::Cost(cost) => self.tally.cost(&cost),
             Event::Fluid(fluid) => self.tally.fluid(&fluid),
             Event::Load(load) => self.tally.load(&load),
-            Event::Looked { prompt_id, step, look, systematic, curve } => {
+            Event::Looked { prompt_id, step, look, systematic, curve, .. } => {
                 if let Some(curve) = curve.filter(|_| systematic) {
                     self.tally.add_oracle_curve(&prompt_id, step, look.drafter_best, &curve);
                 }

@@ -371,12 +371,15 @@ fn overlap(s: &Summary) -> Option<String> {
 fn misses(s: &Summary) -> Option<String> {
     let (causes, total) = (s.misses.causes, s.misses.causes.total());
     let part = |cause: MissCause, words: &str| format!("{} {words}", causes.count_of(cause));
+    let outside = (causes.count_of(MissCause::Vocabulary) > 0)
+        .then(|| part(MissCause::Vocabulary, "outside the draft vocabulary"));
     let parts = [
         part(MissCause::Knowledge, "not proposed by the drafter"),
         part(MissCause::Ranking, "ranked too low"),
         part(MissCause::Budget, "cut by budget or shape"),
         part(MissCause::Unlucky, "missed by the oracle, too"),
     ];
+    let parts: Vec<String> = parts.into_iter().chain(outside).collect();
     (total > 0).then(|| format!("{total} misses: {}", parts.join(", ")))
 }
 

@@ -20,6 +20,7 @@ pub use outputs::OutputOptions;
 
 use super::errors::{warn, warn_if_too_many_threads};
 use super::interrupt::Interrupt;
+use super::overlap::NamedFile;
 use super::progress::loading;
 use super::{options, prompts};
 use crate::draft::Widths;
@@ -87,6 +88,19 @@ pub struct PromptSet {
 }
 
 impl StudyOptions {
+    /// Returns the files that a study reads.
+    pub(super) fn inputs(&self) -> Vec<NamedFile> {
+        let mut all: Vec<NamedFile> = NamedFile::all("--prompts", &self.prompts).collect();
+        all.extend(NamedFile::model("--model", self.model.as_deref()));
+        if let Some(draft) = &self.draft_model {
+            all.extend(NamedFile::model("--draft-model", Some(draft)));
+        }
+        all.extend(self.head.iter().map(|path| NamedFile::new("--head", path)));
+        all.extend(self.adapter.iter().map(|path| NamedFile::new("--adapter", path)));
+        all.extend(NamedFile::lists());
+        all
+    }
+
     /// Reads the prompt sets, one per file.
     ///
     /// # Errors
@@ -97,8 +111,10 @@ impl StudyOptions {
             prompts.truncate(self.limit.unwrap_or(usize::MAX));
             return Ok(vec![PromptSet { name: "built-in".into(), prompts }]);
         }
-        let stem =
-            |path: &Path| path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let stem = |path: &Path| match path.file_stem() {
+            _ if prompts::is_stdin(path) => "stdin".to_owned(),
+            stem => stem.unwrap_or_default().to_string_lossy().into_owned(),
+        };
         let read = |file: &PathBuf| {
             let prompts =
                 prompts::read_files(std::slice::from_ref(file), self.limit, &mut |line| {

@@ -6,7 +6,9 @@ use anyhow::bail;
 use clap::Args;
 use serde::Serialize;
 
+use crate::cli::errors::{is_broken_pipe, print_lines};
 use crate::cli::lines::AtomicOutput;
+use crate::cli::overlap::NamedFile;
 use crate::sanitize::{is_spreadsheet_formula, sanitize_lines};
 
 /// Output files for results.
@@ -33,7 +35,16 @@ pub struct Outputs {
 }
 
 impl OutputOptions {
-    /// Opens the outputs.
+    /// Returns the output files.
+    pub fn files(&self) -> Vec<NamedFile> {
+        let named = [("--text", &self.text), ("--csv", &self.csv), ("--json", &self.json)];
+        named
+            .into_iter()
+            .filter_map(|(option, path)| Some(NamedFile::new(option, path.as_ref()?)))
+            .collect()
+    }
+
+    /// Opens the outputs, with space reserved in files.
     ///
     /// # Errors
     /// If a file can't be written, or two outputs go to standard output.
@@ -44,7 +55,12 @@ impl OutputOptions {
                 "only one of --text, --csv and --json can go to standard output; give files for the others"
             );
         }
-        let open = |path: &Option<PathBuf>| path.as_deref().map(AtomicOutput::open).transpose();
+        let open = |path: &Option<PathBuf>| -> anyhow::Result<Option<AtomicOutput>> {
+            let Some(path) = path else { return Ok(None) };
+            let mut to = AtomicOutput::open(path)?;
+            to.reserve(RESERVED)?;
+            Ok(Some(to))
+        };
         let none = given.iter().all(|path| path.is_none());
         let text = if none { Some(AtomicOutput::open(Path::new("-"))?) } else { open(&self.text)? };
         Ok(Outputs { text, csv: open(&self.csv)?, json: open(&self.json)? })
@@ -54,29 +70,36 @@ impl OutputOptions {
 impl Outputs {
     /// Writes the requested outputs; each text is made only if needed.
     ///
+    /// If one can't be written, the others still are, and the text goes to standard output, so that
+    /// the work is not lost.
+    ///
     /// # Errors
     /// If an output can't be written; an existing file is then unchanged.
     pub fn write(
         self,
-        text: impl FnOnce() -> String,
+        text: impl Fn() -> String,
         csv: impl FnOnce() -> String,
         json: &impl Serialize,
     ) -> anyhow::Result<()> {
-        if let Some(mut to) = self.json {
-            to.write(json)?;
-            to.finish()?;
+        let to_json = self.json.map_or(Ok(()), |mut to| to.write(json).and_then(|()| to.finish()));
+        let to_csv =
+            self.csv.map_or(Ok(()), |mut to| to.write_text(&csv()).and_then(|()| to.finish()));
+        let sanitized = || sanitize_lines(&text()).into_owned();
+        let to_text = self
+            .text
+            .map_or(Ok(()), |mut to| to.write_text(&sanitized()).and_then(|()| to.finish()));
+        let all = to_json.and(to_csv).and(to_text);
+        if let Err(error) = &all
+            && !is_broken_pipe(error)
+        {
+            print_lines(&text())?;
         }
-        if let Some(mut to) = self.csv {
-            to.write_text(&csv())?;
-            to.finish()?;
-        }
-        if let Some(mut to) = self.text {
-            to.write_text(&sanitize_lines(&text()))?;
-            to.finish()?;
-        }
-        Ok(())
+        all
     }
 }
+
+/// Space reserved for an output file, in bytes; results are seldom larger.
+const RESERVED: u64 = 1 << 20;
 
 /// Formats a row of comma-separated values (RFC 4180).
 ///

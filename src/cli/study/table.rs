@@ -14,6 +14,7 @@ use super::progress::StudyProgress;
 use super::{PromptSet, Runner, StudyOptions, TextOutcome, text};
 use crate::cli::interrupt::Interrupt;
 use crate::cli::options::{self, whole};
+use crate::cli::overlap::{NamedFile, check_outputs};
 use crate::draft::DRAFTERS;
 use crate::engine::{MAX_BUDGET, RunInfo};
 use crate::hex::hex;
@@ -103,6 +104,9 @@ pub fn run(options: TableOptions) -> anyhow::Result<ExitCode> {
     if drafters.iter().any(|name| name == "model") && options.study.draft_model.is_none() {
         bail!("the drafter model needs a second model; give --draft-model NAME or PATH");
     }
+    let mut files = options.outputs.files();
+    files.extend(options.state.iter().map(|path| NamedFile::new("--state", path)));
+    check_outputs(&options.study.inputs(), &files)?;
     let outputs = options.outputs.open()?;
     let plain = StepSettings {
         seed: options.study.seed,

@@ -109,7 +109,7 @@ pub fn distil(job: &TrainingJob, tell: &mut dyn FnMut(TrainEvent) -> bool) -> an
         }
     }
     let about = CorpusSettings {
-        form: 1,
+        form: train::CORPUS_FORM,
         model: found.sha256().map_or_else(|| path.display().to_string(), str::to_owned),
         dim: weights.config().dim,
         after: if teacher.is_some() { Vec::new() } else { after.clone() },

@@ -19,6 +19,7 @@ use self::distill::{TrainingJob, distil};
 use super::errors::{print_line, warn, warn_if_too_many_threads};
 use super::interrupt::Interrupt;
 use super::lines::AtomicOutput;
+use super::overlap::{NamedFile, check_outputs};
 use super::progress::{self, DownloadBar};
 use super::prompts::{read_asks, read_text};
 use crate::model::HeadForm;
@@ -45,7 +46,7 @@ pub struct TrainOptions {
     pub threads: Option<usize>,
     /// Prompt files; the head is trained on the model's own answers
     ///
-    /// One JSON object per line, as for `speclight run`. With "then", a second prompt follows, in
+    /// One JSON object per line, as for `speclight run`; - is standard input. With "then", a second prompt follows, in
     /// which {} stands for the answer. With "begun", the answer continues from that text. May be
     /// given several times.
     #[arg(long, value_name = "FILE.jsonl", required_unless_present = "text")]
@@ -173,6 +174,16 @@ pub fn run(options: TrainOptions) -> anyhow::Result<ExitCode> {
         return restart_with_one_thread();
     }
     warn_if_too_many_threads(options.threads);
+    let mut inputs: Vec<NamedFile> = NamedFile::all("--prompts", &options.prompts)
+        .chain(NamedFile::all("--text", &options.text))
+        .chain(options.from.iter().map(|path| NamedFile::new("--from", path)))
+        .chain(NamedFile::lists())
+        .collect();
+    inputs.extend(NamedFile::model("--model", options.model.as_deref()));
+    inputs.push(NamedFile::new("--folder", &options.folder));
+    let mut outputs = vec![NamedFile::new("--out", &options.out)];
+    outputs.extend(options.json.iter().map(|path| NamedFile::new("--json", path)));
+    check_outputs(&inputs, &outputs)?;
     let mut asks = Vec::new();
     for file in &options.prompts {
         asks.extend(read_asks(file, &mut |line| warn(&line))?);

@@ -47,8 +47,11 @@ pub fn run(job: TrainingJob) -> anyhow::Result<ExitCode> {
         );
         let _ = sink(last);
     })?;
-    let shown =
-        tui::show(screen, tui::ScreenOptions { themes }, EngineLink { commands, events, thread });
+    let shown = tui::show(
+        screen,
+        tui::ScreenOptions { themes, mouse: tui::Mouse::Free },
+        EngineLink { commands, events, thread },
+    );
     let mut measured = None;
     let open = loop {
         match ended.try_recv() {
@@ -65,7 +68,7 @@ pub fn run(job: TrainingJob) -> anyhow::Result<ExitCode> {
         print_line(&measured)?;
         print_line(&format!("head written to {}", out.display()))?;
     }
-    Ok(match shown {
+    Ok(match shown.ended {
         ExitReason::Asked => ExitCode::SUCCESS,
         ExitReason::Signal(number) => ExitCode::from(u8::try_from(128 + number).unwrap_or(u8::MAX)),
     })

@@ -133,6 +133,10 @@ impl Drafter for Eagle {
         Ok(all)
     }
 
+    fn can_propose(&self, token: TokenId) -> bool {
+        self.tokens.binary_search(&token).is_ok()
+    }
+
     fn end(&mut self, _: &mut Context) {
         self.decoder.discard();
     }

@@ -29,6 +29,16 @@ struct Adapter {
     states: Vec<f32>,
 }
 
+/// Describes an exit after `layers` of `of` layers, which is out of range.
+fn exit_out_of_range(layers: usize, of: usize) -> String {
+    let asked = if layers == 1 { "1 layer".to_owned() } else { format!("{layers} layers") };
+    match of {
+        0 | 1 => format!("early-exit after {asked}: the target has {of}, too few to exit early"),
+        2 => format!("early-exit after {asked}: the target has 2, give 1"),
+        _ => format!("early-exit after {asked}: the target has {of}, give 1 to {}", of - 1),
+    }
+}
+
 impl EarlyExit {
     /// Creates a drafter that exits after `layers` of `of` layers, to the target's head.
     ///
@@ -74,10 +84,7 @@ impl EarlyExit {
         of: usize,
     ) -> Result<Self, DraftError> {
         if layers == 0 || layers >= of {
-            let most = of.saturating_sub(1);
-            return Err(DraftError::Unfit(format!(
-                "early-exit after {layers} layers: the target has {of}, give 1 to {most}"
-            )));
+            return Err(DraftError::Unfit(exit_out_of_range(layers, of)));
         }
         let cost = format!("{layers} of the target's {of} layers and {head}, once a depth");
         Ok(Self { layers, cost, adapter, explorer: Explorer::default() })

@@ -3,7 +3,7 @@
 pub(super) mod eagle;
 pub(super) mod early_exit;
 pub(super) mod explore;
-pub(super) mod external;
+pub(crate) mod external;
 pub(super) mod mix;
 pub(super) mod model;
 pub(super) mod ngram;

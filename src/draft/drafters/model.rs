@@ -1,6 +1,6 @@
 //! Drafter that runs a second, smaller model with the target's vocabulary.
 
-use crate::draft::drafters::explore::{Explorer, candidates, drafter_warp};
+use crate::draft::drafters::explore::{Explorer, best_tokens, drafter_warp};
 use crate::draft::{Candidate, Context, CostModel, DraftError, Drafter};
 use crate::model::{Decoder, Logits, Pass};
 use crate::tree::{TokenId, TokenTree};
@@ -13,6 +13,8 @@ const PREFILL: usize = 128;
 pub struct ModelDrafter {
     decoder: Box<dyn Decoder>,
     name: String,
+    /// Number of tokens that both models have; those above are never drafted.
+    common: usize,
     /// Token and parent slot of each uncommitted node, by slot. The next step uses it to find the
     /// accepted nodes.
     ran: Vec<(TokenId, Option<usize>)>,
@@ -22,23 +24,17 @@ pub struct ModelDrafter {
 impl ModelDrafter {
     /// Creates a drafter that runs `decoder`; `name` appears in its cost description.
     ///
-    /// The sizes of the vocabularies are checked here. The caller must check that their tokens are
-    /// the same (`model::same_vocabulary`).
-    ///
-    /// # Errors
-    /// If the vocabularies have different sizes.
-    pub fn new(
-        decoder: Box<dyn Decoder>,
-        name: &str,
-        target_vocabulary: usize,
-    ) -> Result<Self, DraftError> {
-        let own = decoder.config().vocab;
-        if own != target_vocabulary {
-            return Err(DraftError::Unfit(format!(
-                "{name} has a vocabulary of {own} tokens, the target of {target_vocabulary}: give a draft model of the same family"
-            )));
-        }
-        Ok(Self { decoder, name: name.into(), ran: Vec::new(), explorer: Explorer::default() })
+    /// The caller must check that the tokens are the same (`model::same_vocabulary`). The embeddings
+    /// may have different numbers of rows, as from padding.
+    pub fn new(decoder: Box<dyn Decoder>, name: &str, target_vocabulary: usize) -> Self {
+        let common = decoder.config().vocab.min(target_vocabulary);
+        let (ran, explorer) = (Vec::new(), Explorer::default());
+        Self { decoder, name: name.into(), common, ran, explorer }
+    }
+
+    /// Returns whether the draft model knows a token.
+    fn knows(&self, token: TokenId) -> bool {
+        (token as usize) < self.decoder.config().vocab
     }
 
     /// Commits the path of uncommitted nodes that carries the text's next tokens. Returns the
@@ -93,7 +89,9 @@ impl Drafter for ModelDrafter {
         let accepted = self.commit_accepted(&context[known..])?;
         // If the text does not fit this model's context, it proposes nothing and the run goes on.
         let new = &context[known + accepted..];
-        if self.decoder.len() + new.len() < self.decoder.capacity() {
+        // The same holds for a token that only the target has.
+        let known = new.iter().all(|token| self.knows(*token));
+        if known && self.decoder.len() + new.len() < self.decoder.capacity() {
             self.decoder.prefill(new, PREFILL, Logits::None)?;
         }
         Ok(())
@@ -109,21 +107,23 @@ impl Drafter for ModelDrafter {
         if self.decoder.len() + 1 < cx.tokens.len() {
             return Ok(vec![Vec::new(); nodes.len()]);
         }
-        let ran = self.explorer.run(&mut *self.decoder, tree, nodes, Pass::FULL)?;
-        for node in ran.iter().map(|&place| nodes[place]) {
-            let parent = tree.parent(node).and_then(|p| self.explorer.slot(p));
-            self.ran.push((tree.token(node), parent));
+        let known: Vec<usize> =
+            (0..nodes.len()).filter(|place| self.knows(tree.token(nodes[*place]))).collect();
+        let run: Vec<usize> = known.iter().map(|place| nodes[*place]).collect();
+        let ran = self.explorer.run(&mut *self.decoder, tree, &run, Pass::FULL)?;
+        let warp = drafter_warp(cx.warp);
+        let mut all = vec![Vec::new(); nodes.len()];
+        let mut lists = vec![Vec::new(); run.len()];
+        for (i, &ran) in ran.iter().enumerate() {
+            let parent = tree.parent(run[ran]).and_then(|p| self.explorer.slot(p));
+            self.ran.push((tree.token(run[ran]), parent));
+            let logits = self.decoder.logits(i);
+            let logits = &logits[..self.common.min(logits.len())];
+            let list = best_tokens(logits, None, width, &warp, cx.stop)?;
+            all[known[ran]].clone_from(&list);
+            lists[ran] = list;
         }
-        let all = candidates(
-            &*self.decoder,
-            None,
-            &ran,
-            nodes.len(),
-            width,
-            &drafter_warp(cx.warp),
-            cx.stop,
-        )?;
-        self.explorer.learn_pass(&all);
+        self.explorer.learn_pass(&lists);
         Ok(all)
     }
 
@@ -133,6 +133,7 @@ impl Drafter for ModelDrafter {
         Ok(Box::new(ModelDrafter {
             decoder,
             name: self.name.clone(),
+            common: self.common,
             ran: Vec::new(),
             explorer: Explorer::default(),
         }))

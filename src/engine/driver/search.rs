@@ -43,8 +43,8 @@ impl Driver<'_> {
 
     fn looked(&mut self, looking: &StepSearch, systematic: bool) -> Result<(), End> {
         let (prompt_id, step, look) = (looking.prompt_id.clone(), looking.step, looking.result());
-        let curve = looking.curve().map(Arc::new);
-        self.tell(Event::Looked { prompt_id, step, look, systematic, curve })
+        let (curve, tree) = (looking.curve().map(Arc::new), looking.tree());
+        self.tell(Event::Looked { prompt_id, step, look, systematic, curve, tree })
     }
 
     /// Searches the oracle tree of the step just made, until done or a command arrives.

@@ -12,6 +12,7 @@ use tokenizers::pre_tokenizers::sequence::Sequence;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::{AddedToken, NormalizerWrapper, PreTokenizerWrapper, SplitDelimiterBehavior};
 
+use super::pieces::Pieces;
 use super::{CURE, SpecialTokens, Spelling, Token, TokenKind, Tokenizer};
 use crate::guarded::catch_panic;
 use crate::model::format::gguf::Metadata;
@@ -94,9 +95,15 @@ pub(super) fn read(meta: &Metadata) -> Result<Tokenizer, LoadError> {
         })
         .collect();
 
-    let (mut inner, wants_bos) = match spelling {
-        Spelling::ByteLevel => byte_level(meta, texts)?,
-        Spelling::SentencePiece => (sentence_piece(meta, &tokens)?, true),
+    let (mut inner, pieces, wants_bos) = match spelling {
+        Spelling::ByteLevel => {
+            let (inner, wants_bos) = byte_level(meta, texts)?;
+            (inner, None, wants_bos)
+        }
+        Spelling::SentencePiece => {
+            let (inner, pieces) = sentence_piece(meta, &tokens)?;
+            (inner, Some(pieces), true)
+        }
     };
     // Unused tokens (type 5) are left out: no text produces them.
     let added = (texts.iter().enumerate()).filter(|&(id, _)| matches!(kind(id), 2..=4));
@@ -118,13 +125,19 @@ pub(super) fn read(meta: &Metadata) -> Result<Tokenizer, LoadError> {
     };
     let special = SpecialTokens { bos: id("bos")?.or(usual(1)), eos: id("eos")?.or(usual(2)) };
     let bos = special.bos.filter(|_| wants_bos);
-    let stop =
-        Tokenizer::find_stops(&tokens, [special.eos, id("eot")?, id("eom")?].into_iter().flatten());
+    let mut named: Vec<TokenId> =
+        [special.eos, id("eot")?, id("eom")?].into_iter().flatten().collect();
+    for (key, spellings) in super::FILL_IN_STOPS {
+        let spelled = tokens.iter().position(|token| spellings.contains(&token.text.as_str()));
+        named.extend(id(key)?.or(spelled.map(|id| id as TokenId)));
+    }
+    let stop = Tokenizer::find_stops(&tokens, named);
     let wanted = meta.flag("tokenizer.ggml.add_bos_token")?;
     let bos = wanted.map_or(bos, |wanted| special.bos.filter(|_| wanted));
     Ok(Tokenizer {
         path: meta.path().to_owned(),
         inner: Mutex::new(inner),
+        pieces,
         tokens,
         spelling,
         bos,
@@ -184,12 +197,13 @@ fn byte_level(
     Ok((inner, words.bos))
 }
 
-/// Builds SentencePiece BPE as ranked merges.
+/// Builds SentencePiece BPE: the pieces with their scores, and what splits a text for them.
 ///
-/// SentencePiece repeatedly joins the adjacent pair whose token has the highest score. The
-/// equivalent list of merges holds every split of a token into two pieces, tokens with high scores
-/// first.
-fn sentence_piece(meta: &Metadata, tokens: &[Token]) -> Result<tokenizers::Tokenizer, LoadError> {
+/// The tokenizer has no merges; it splits texts at special tokens and spells them.
+fn sentence_piece(
+    meta: &Metadata,
+    tokens: &[Token],
+) -> Result<(tokenizers::Tokenizer, Pieces), LoadError> {
     let key = "tokenizer.ggml.scores";
     let scores =
         meta.numbers(key)?.ok_or_else(|| meta.error(format!("has no metadata key {key}"), CURE))?;
@@ -201,10 +215,6 @@ fn sentence_piece(meta: &Metadata, tokens: &[Token]) -> Result<tokenizers::Token
         );
         return Err(meta.error(what, CURE));
     }
-    let vocab = vocabulary(tokens.iter().map(|token| token.text.clone()));
-    let piece = |text: &str| {
-        vocab.get(text).copied().filter(|&id| tokens[id as usize].kind == TokenKind::Piece)
-    };
     if let Some(id) = tokens
         .iter()
         .position(|token| token.kind == TokenKind::Piece && token.text.len() > LONGEST_PIECE)
@@ -215,39 +225,21 @@ fn sentence_piece(meta: &Metadata, tokens: &[Token]) -> Result<tokenizers::Token
         );
         return Err(meta.error(what, CURE));
     }
-    let mut merges = Vec::new();
-    for (id, token) in tokens.iter().enumerate().filter(|(_, token)| token.kind == TokenKind::Piece)
-    {
-        for (at, _) in token.text.char_indices().skip(1) {
-            let (a, b) = token.text.split_at(at);
-            if piece(a).is_some() && piece(b).is_some() {
-                merges.push((id, at));
-            }
-        }
-    }
-    // Real vocabularies have a few splits per piece.
-    if merges.len() > 32 * tokens.len() + 100_000 {
-        let what = format!(
-            "the {} tokens can be joined in {} ways, far more than those of any model",
-            tokens.len(),
-            merges.len()
-        );
-        return Err(meta.error(what, CURE));
-    }
-    merges.sort_by(|a, b| scores[b.0].total_cmp(&scores[a.0]).then_with(|| b.1.cmp(&a.1)));
-    let merges: Merges = (merges.into_iter().map(|(id, at)| tokens[id].text.split_at(at)))
-        .map(|(a, b)| (a.to_owned(), b.to_owned()))
-        .collect();
     let unknown = meta
         .integer("tokenizer.ggml.unknown_token_id")?
         .and_then(|id| usize::try_from(id).ok())
         .unwrap_or(0);
-    let mut builder =
-        BPE::builder().vocab_and_merges(vocab, merges).byte_fallback(true).fuse_unk(true);
-    if let Some(token) = tokens.get(unknown) {
-        builder = builder.unk_token(token.text.clone());
-    }
-    let mut inner = build(meta, builder)?;
+    let all = || tokens.iter().zip(0 as TokenId..);
+    let own = all().zip(&scores).filter(|((token, _), _)| token.kind == TokenKind::Piece);
+    let own = own.map(|((token, id), score)| (token.text.as_str().into(), id, *score as f32));
+    let bytes = all().filter_map(|(token, id)| match token.kind {
+        TokenKind::Byte(byte) => Some((byte, id)),
+        _ => None,
+    });
+    let unknown = Some(unknown).filter(|id| *id < tokens.len()).map(|id| id as TokenId);
+    let pieces = Pieces::new(own, bytes, unknown);
+    let vocab = vocabulary(tokens.iter().map(|token| token.text.clone()));
+    let mut inner = build(meta, BPE::builder().vocab_and_merges(vocab, Merges::new()))?;
     let spaces = Replace::new(" ", "\u{2581}")
         .map_err(|e| meta.error(format!("the tokenizer can't be built: {e}"), CURE))?;
     let mut steps: Vec<NormalizerWrapper> = vec![spaces.into()];
@@ -258,5 +250,5 @@ fn sentence_piece(meta: &Metadata, tokens: &[Token]) -> Result<tokenizers::Token
     inner
         .with_normalizer(Some(steps))
         .map_err(|e| meta.error(format!("the tokenizer can't be built: {e}"), CURE))?;
-    Ok(inner)
+    Ok((inner, pieces))
 }

@@ -129,7 +129,16 @@ pub(super) fn read(folder: &Path) -> Result<Tokenizer, LoadError> {
         .copied()
         .filter(|id| special.bos == Some(*id) || !stop.contains(id));
     special.bos = special.bos.or(bos);
-    Ok(Tokenizer { path, inner: Mutex::new(inner), tokens, spelling, bos, special, stop })
+    Ok(Tokenizer {
+        path,
+        inner: Mutex::new(inner),
+        pieces: None,
+        tokens,
+        spelling,
+        bos,
+        special,
+        stop,
+    })
 }
 
 /// Drops settings for training in tokenizer.json: truncation, padding and merge dropout.

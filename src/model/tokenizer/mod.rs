@@ -6,6 +6,7 @@
 
 mod gguf;
 mod json;
+mod pieces;
 #[cfg(test)]
 mod tests;
 
@@ -13,6 +14,9 @@ use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
 use super::format::weights::Weights;
+use tokenizers::{OffsetReferential, OffsetType};
+
+use self::pieces::Pieces;
 use super::load::LoadError;
 use crate::guarded::catch_panic;
 use crate::tree::TokenId;
@@ -23,6 +27,8 @@ pub struct Tokenizer {
     path: PathBuf,
     /// Behind a lock because parsing of special tokens is a state of the tokenizer.
     inner: Mutex<tokenizers::Tokenizer>,
+    /// Pieces of a SentencePiece vocabulary with scores, which `inner` only splits texts for.
+    pieces: Option<Pieces>,
     tokens: Vec<Token>,
     spelling: Spelling,
     bos: Option<TokenId>,
@@ -68,16 +74,40 @@ struct SpecialTokens {
 }
 
 /// Spellings of tokens that end a text in some model family, whatever the metadata say.
-const STOPS: [&str; 9] = [
-    "<|im_end|>",
+///
+/// The list of llama.cpp, and `<|end_of_turn|>`.
+const STOPS: [&str; 22] = [
     "<|eot_id|>",
-    "<|eom_id|>",
-    "<|end_of_text|>",
-    "<|endoftext|>",
+    "<|im_end|>",
     "<|end|>",
+    "<|return|>",
+    "<|call|>",
+    "<|flush|>",
+    "<|calls|>",
     "<end_of_turn>",
     "<|end_of_turn|>",
+    "<|endoftext|>",
+    "</s>",
+    "<|eom_id|>",
     "<EOT>",
+    "_<EOT>",
+    "[EOT]",
+    "[EOS]",
+    "<|end_of_text|>",
+    "<end_of_utterance>",
+    "<eos>",
+    "<turn|>",
+    "<|tool_response>",
+    "<\u{ff5c}end\u{2581}of\u{2581}sentence\u{ff5c}>",
+];
+
+/// Spellings of tokens around code to fill in, which end a text as in llama.cpp.
+///
+/// Of each line, the token of the lowest id counts, unless the metadata name another.
+const FILL_IN_STOPS: [(&str, &[&str]); 3] = [
+    ("fim_pad", &["<|fim_pad|>", "<fim-pad>", "<fim_pad>", "<PAD>", "[PAD]"]),
+    ("fim_rep", &["<|fim_repo|>", "<|repo_name|>", "<fim-repo>", "<REPO>", "<reponame>"]),
+    ("fim_sep", &["<|file_sep|>"]),
 ];
 
 impl Tokenizer {
@@ -115,12 +145,27 @@ impl Tokenizer {
         Ok(tokenizer)
     }
 
-    /// Returns the stop tokens, sorted by id: `named`, and those whose spelling is in [`STOPS`].
+    /// Returns the stop tokens, sorted by id.
+    ///
+    /// These are `named` and those whose spelling is in [`STOPS`], as in llama.cpp. Exceptions, also
+    /// as there: `<|end|>` ends a part of a text only, where a vocabulary has other tokens for the
+    /// end, and `</s>` is plain text in vocabularies with `<|tool_response>`.
     fn find_stops(tokens: &[Token], named: impl IntoIterator<Item = TokenId>) -> Vec<TokenId> {
         let spelled =
             tokens.iter().enumerate().filter(|(_, token)| STOPS.contains(&token.text.as_str()));
+        let spelled: Vec<(TokenId, &str)> =
+            spelled.map(|(id, token)| (id as TokenId, token.text.as_str())).collect();
         let mut stop: Vec<TokenId> =
-            named.into_iter().chain(spelled.map(|(id, _)| id as TokenId)).collect();
+            named.into_iter().chain(spelled.iter().map(|(id, _)| *id)).collect();
+        let has = |text: &str| spelled.iter().any(|(_, known)| *known == text);
+        let calls = has("<|call|>") || has("<|calls|>");
+        let exceptions = [
+            ("<|end|>", calls && (has("<|return|>") || has("<|flush|>"))),
+            ("</s>", has("<|tool_response>")),
+        ];
+        for (text, _) in exceptions.into_iter().filter(|(_, holds)| *holds) {
+            stop.retain(|id| tokens.get(*id as usize).is_none_or(|token| token.text != text));
+        }
         stop.sort_unstable();
         stop.dedup();
         stop
@@ -136,15 +181,20 @@ impl Tokenizer {
     pub fn encode(&self, text: &str, special: bool) -> Result<Vec<TokenId>, LoadError> {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         inner.set_encode_special_tokens(!special);
-        let encoding = catch_panic(|| inner.encode_fast(text, false).map_err(|e| e.to_string()))
-            .and_then(|encoding| encoding);
-        let encoding =
-            encoding.map_err(|e| self.error(format!("the text can't be tokenised: {e}")))?;
-        let ids = encoding.get_ids();
+        let encoded = catch_panic(|| match &self.pieces {
+            Some(pieces) => Ok(encode_pieces(&inner, pieces, text)),
+            None => inner
+                .encode_fast(text, false)
+                .map(|encoding| encoding.get_ids().to_vec())
+                .map_err(|e| e.to_string()),
+        });
+        let ids = encoded
+            .and_then(|ids| ids)
+            .map_err(|e| self.error(format!("the text can't be tokenised: {e}")))?;
         match ids.iter().find(|&&id| id as usize >= self.tokens.len()) {
             Some(id) => Err(self
                 .error(format!("gives token {id}, and the vocabulary has {}", self.tokens.len()))),
-            None => Ok(ids.to_vec()),
+            None => Ok(ids),
         }
     }
 
@@ -221,23 +271,36 @@ impl Tokenizer {
 
 const CURE: &str = "the tokenizer is damaged: fetch the model again";
 
+/// Splits a text at special tokens, and encodes what lies between them.
+fn encode_pieces(inner: &tokenizers::Tokenizer, pieces: &Pieces, text: &str) -> Vec<TokenId> {
+    let split = inner.get_added_vocabulary().extract_and_normalize(inner.get_normalizer(), text);
+    let mut ids = Vec::new();
+    for (part, _, tokens) in split.get_splits(OffsetReferential::Normalized, OffsetType::Byte) {
+        match tokens {
+            Some(tokens) => ids.extend(tokens.iter().map(|token| token.id)),
+            None => pieces.encode(part, &mut ids),
+        }
+    }
+    ids
+}
+
 /// Checks that a draft model has the same vocabulary as the target.
 ///
-/// Speculative decoding requires that every token id means the same to both.
+/// Speculative decoding requires that every token id means the same to both. One vocabulary may
+/// have more tokens at its end, as from padding: those are never drafted, and a text that holds one
+/// is not drafted for.
 ///
 /// # Errors
 /// Returns one line with the first token that differs and both spellings.
 pub fn same_vocabulary(target: &Tokenizer, draft: &Tokenizer) -> Result<(), String> {
-    let spelled = |of: &Tokenizer, id| {
-        of.token_text(id).map_or("absent".to_string(), |text| format!("{text:?}"))
-    };
-    match (0..target.len().max(draft.len()) as TokenId)
+    let spelled = |of: &Tokenizer, id| of.token_text(id).unwrap_or_default().to_owned();
+    match (0..target.len().min(draft.len()) as TokenId)
         .find(|&id| target.token_text(id) != draft.token_text(id))
     {
         None => Ok(()),
         Some(id) => Err(format!(
-            "the vocabularies differ: token {id} is {} for the target and {} for the draft model: \
-             give a draft model of the target's family",
+            "the vocabularies differ: token {id} is {:?} for the target and {:?} for the draft \
+             model: give a draft model of the target's family",
             spelled(target, id),
             spelled(draft, id)
         )),

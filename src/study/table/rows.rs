@@ -122,10 +122,13 @@ pub struct Timed {
     /// Number of texts that were run.
     pub texts: usize,
     /// Tokens per second over the time spent in steps.
+    #[serde(with = "crate::theory::finite")]
     pub tokens_per_second: f64,
     /// Tokens per second of plain decoding of the same texts.
+    #[serde(with = "crate::theory::finite")]
     pub plain_tokens_per_second: f64,
     /// Ratio of the two speeds.
+    #[serde(with = "crate::theory::finite")]
     pub speed_up: f64,
     /// Mean seconds of a step, by stage.
     pub step: StageTimes,
@@ -143,6 +146,7 @@ pub struct MachineRow {
     /// The weights fit in memory; `None` if unknown.
     pub holds: Option<bool>,
     /// (1 + fluid) t(1) / t(B), by the budgets of the ceilings.
+    #[serde(with = "crate::theory::finite::list")]
     pub speed_up: Vec<f64>,
     /// Largest ceiling over all budgets up to 256.
     pub best: Option<BestSpeedUp>,

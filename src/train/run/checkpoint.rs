@@ -46,7 +46,10 @@ impl Run<'_> {
         let about = serde_json::to_vec(&kept).unwrap_or_default();
         tensors.insert("about".into(), Tensor::from_vec(about.clone(), about.len(), &Device::Cpu)?);
         let part = self.checkpoint.with_extension("part");
-        candle_core::safetensors::save(&tensors, &part)?;
+        candle_core::safetensors::save(&tensors, &part).map_err(|e| {
+            let _ = std::fs::remove_file(&part);
+            disk(std::io::Error::other(e.to_string()))
+        })?;
         std::fs::rename(&part, &self.checkpoint).map_err(disk)
     }
 

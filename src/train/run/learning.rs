@@ -100,12 +100,16 @@ impl Run<'_> {
             }
         };
         let mut parts = std::thread::scope(|scope| {
-            let threads: Vec<_> =
-                (0..self.options.threads.max(1)).map(|_| scope.spawn(learn)).collect();
+            // If the system grants no more threads, fewer do the work.
+            let threads: Vec<_> = (1..self.options.threads)
+                .map_while(|_| std::thread::Builder::new().spawn_scoped(scope, learn).ok())
+                .collect();
             let join = |thread: std::thread::ScopedJoinHandle<'_, Vec<_>>| {
                 thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
             };
-            threads.into_iter().flat_map(join).collect::<Vec<_>>()
+            let mut parts = learn();
+            parts.extend(threads.into_iter().flat_map(join));
+            parts
         });
         parts.sort_by_key(|(i, _)| *i);
         let (mut learnt, mut grads) =

@@ -17,6 +17,8 @@ pub struct Glyphs {
     pub unreached: &'static str,
     /// Node that was drafted, then pruned by the budget.
     pub cut: &'static str,
+    /// Node of the oracle tree that was not drafted.
+    pub oracle: &'static str,
     /// Bonus token of a step.
     pub bonus: &'static str,
     /// Root of the tree.
@@ -27,6 +29,10 @@ pub struct Glyphs {
     pub corner: &'static str,
     /// Branch that continues to a later sibling (two cells).
     pub pass: &'static str,
+    /// Horizontal line that branches downward.
+    pub fork: &'static str,
+    /// Dashed horizontal line, one cell.
+    pub dashed: &'static str,
     /// Thin horizontal line, one cell.
     pub line: &'static str,
     /// Heavy horizontal line, one cell.
@@ -37,6 +43,8 @@ pub struct Glyphs {
     pub change: &'static str,
     /// Fill levels of a cell, from one eighth to full.
     pub levels: [&'static str; 8],
+    /// Fill levels of a cell from the left, from one eighth to full.
+    pub bars: [&'static str; 8],
     /// Mark at the foot of a plot for a value of zero.
     pub zero: &'static str,
     /// Fills for time: draft, verify, other.
@@ -87,16 +95,20 @@ pub const UNICODE: Glyphs = Glyphs {
     refused: "✗",
     unreached: "·",
     cut: "◌",
+    oracle: "◇",
     bonus: "★",
     root: "●",
     tee: "├─",
     corner: "└─",
     pass: "│ ",
+    fork: "┬",
+    dashed: "╌",
     line: "─",
     heavy: "━",
     vline: "│",
     change: "┆",
     levels: ["▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"],
+    bars: ["▏", "▎", "▍", "▌", "▋", "▊", "▉", "█"],
     zero: "▁",
     fills: ["▓", "█", "░"],
     losses: ["█", "▞", "▓", "▒", "░", "·"],
@@ -126,16 +138,20 @@ pub const ASCII: Glyphs = Glyphs {
     refused: "x",
     unreached: ".",
     cut: ":",
+    oracle: "?",
     bonus: "*",
     root: "o",
     tee: "|-",
     corner: "`-",
     pass: "| ",
+    fork: "+",
+    dashed: ".",
     line: "-",
     heavy: "=",
     vline: "|",
     change: ":",
     levels: [".", ".", ":", ":", "i", "i", "#", "#"],
+    bars: ["-", "-", "-", "=", "=", "=", "=", "="],
     zero: ".",
     fills: ["d", "#", "."],
     losses: ["#", "l", "s", "k", "c", "."],
@@ -171,6 +187,12 @@ impl Glyphs {
     /// Returns the symbols that stand for characters without a glyph in text from outside.
     pub fn signs(&self) -> Signs {
         Signs { ascii: self.ascii, newline: self.newline, tab: self.tab }
+    }
+
+    /// Returns the glyph of a horizontal bar's last cell, for `eighths` of a cell; clamped as
+    /// [`Glyphs::level`].
+    pub fn level_right(&self, eighths: usize) -> &'static str {
+        eighths.min(8).checked_sub(1).map_or(" ", |i| self.bars[i])
     }
 
     /// Returns the level glyph for `eighths` of a cell. Values above 8 are clamped; 0 gives a

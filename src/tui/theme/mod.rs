@@ -60,16 +60,19 @@ impl TerminalAbilities {
 }
 
 /// Built-in themes: name and TOML source.
-pub const BUILT_IN: [(&str, &str); 3] = [
+pub const BUILT_IN: [(&str, &str); 6] = [
     ("dark", include_str!("../../../themes/dark.toml")),
     ("light", include_str!("../../../themes/light.toml")),
+    ("safe-dark", include_str!("../../../themes/safe-dark.toml")),
+    ("safe-light", include_str!("../../../themes/safe-light.toml")),
+    ("contrast", include_str!("../../../themes/contrast.toml")),
     ("mono", include_str!("../../../themes/mono.toml")),
 ];
 
 impl Theme {
     /// Loads a theme by name or by path.
     ///
-    /// A name is `dark`, `light`, `mono`, or that of a file `NAME.toml` in the user's folder.
+    /// A name is one of [`BUILT_IN`], or that of a file `NAME.toml` in the user's folder.
     /// Anything that contains a path separator or ends in `.toml` is a path.
     ///
     /// # Errors

@@ -50,6 +50,12 @@ roles! {
     NodeBonus = "node.bonus", "Bonus token of a tree.";
     NodeRefused = "node.refused", "Rejected node: its parent was reached, but the target chose another token.";
     NodeUnreached = "node.unreached", "Node whose parent was not reached.";
+    NodeOracle = "node.oracle", "Node of the oracle tree that was not drafted.";
+    BlockAccepted = "block.accepted", "Block of an accepted node in the icicle.";
+    BlockRejected = "block.rejected", "Block of a rejected node.";
+    BlockUnreached = "block.unreached", "Block of a node whose parent was not reached.";
+    BlockBonus = "block.bonus", "Block of the missed token.";
+    BlockOracle = "block.oracle", "Outline of a node of the oracle tree that was not drafted.";
     Origin1 = "origin.1", "Node proposed by the first drafter of a mix.";
     Origin2 = "origin.2", "Node proposed by the second drafter of a mix.";
     Origin3 = "origin.3", "Node proposed by the third drafter of a mix.";
@@ -85,6 +91,9 @@ roles! {
     LightBudget = "light.budget", "Part lost to the budget of each pass.";
     LightLuck = "light.luck", "Part lost to sampling luck.";
     LightTrack = "light.track", "Bar beyond the known parts.";
+    Tab = "tab", "Name of a view.";
+    TabActive = "tab.active", "Name of the view shown.";
+    Advice = "advice", "Line of advice.";
     Notice = "notice", "Message in the footer.";
     Selection = "selection", "Selected step.";
     Overlay = "overlay", "Background and text of help and editor.";

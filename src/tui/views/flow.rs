@@ -79,6 +79,15 @@ impl Flow {
         self.cells.len()
     }
 
+    /// Returns the cell of a line at a column, counted from the start of the line.
+    pub fn cell_at(&self, line: (usize, usize), column: usize) -> Option<usize> {
+        let mut end = 0;
+        (line.0..line.1).find(|&cell| {
+            end += usize::from(self.cells[cell].width);
+            column < end
+        })
+    }
+
     /// Draws a line in row `y` from column 1; returns the column after it. Columns from `end` on
     /// stay untouched.
     pub fn draw(&self, line: (usize, usize), y: usize, end: usize, pen: &mut Pen) -> usize {

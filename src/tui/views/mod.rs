@@ -3,6 +3,7 @@
 //! `layout` places the panes, `views` holds one file per pane, and `pen` draws clipped text by
 //! role. `compare` and `training` draw the other two screens.
 
+mod attach;
 mod compare;
 mod flow;
 mod layout;
@@ -13,8 +14,10 @@ mod plot;
 mod ruler;
 mod training;
 
+pub use attach::draw_attached;
 pub use compare::draw_compare;
 pub use layout::{LayoutVariant, MIN_SCREEN, ScreenLayout as Places, places};
+pub use panes::{Target, target};
 pub use ruler::{PlacedLabel, RulerMark, Side, place};
 pub use training::draw_training;
 
@@ -68,6 +71,12 @@ pub fn draw(state: &State, theme: &Theme, area: Rect, buf: &mut Buffer) -> u16 {
                 beyond.max(body(state, *pane, places.form, &mut pen.part(0, 1, width, height)));
         }
     }
+    if let Some(rect) = places.tabs {
+        panes::tabs(state, &mut Pen::new(buf, theme, rect));
+    }
+    if let Some(rect) = places.advice {
+        panes::advice_line(state, places.form, &mut Pen::new(buf, theme, rect));
+    }
     for x in &places.rules {
         panes::divider(&mut Pen::new(buf, theme, *x));
     }
@@ -77,6 +86,10 @@ pub fn draw(state: &State, theme: &Theme, area: Rect, buf: &mut Buffer) -> u16 {
     if let Some(rect) = places.legend {
         panes::legend(&mut Pen::new(buf, theme, rect));
     }
+    if let Some(rect) = places.timeline {
+        let mut pen = Pen::new(buf, theme, rect);
+        panes::timeline_row(state, &mut pen);
+    }
     panes::footer(state, &mut Pen::new(buf, theme, places.footer));
     match &state.overlay {
         Overlay::None => {
@@ -84,9 +97,12 @@ pub fn draw(state: &State, theme: &Theme, area: Rect, buf: &mut Buffer) -> u16 {
                 panes::loading(what, *done, &mut Pen::new(buf, theme, area));
             }
         }
-        Overlay::Help(scroll) => beyond = panes::help(*scroll, &mut Pen::new(buf, theme, area)),
+        Overlay::Help(scroll) => {
+            beyond = panes::help(&state.keys, *scroll, &mut Pen::new(buf, theme, area))
+        }
         Overlay::Marks(scroll) => beyond = panes::marks(*scroll, &mut Pen::new(buf, theme, area)),
-        Overlay::Editor(editor) => panes::editor(editor, &mut Pen::new(buf, theme, area)),
+        Overlay::Editor(input) => panes::editor(&input.editor, &mut Pen::new(buf, theme, area)),
+        Overlay::Line(input) => panes::input(state, input, &mut Pen::new(buf, theme, area)),
     }
     u16::try_from(beyond).unwrap_or(u16::MAX)
 }
@@ -123,8 +139,13 @@ fn body(state: &State, pane: Pane, form: LayoutVariant, pen: &mut Pen) -> usize 
         Pane::Ladder => panes::ladder(state, pen),
         Pane::Curve => panes::curve(state, pen),
         Pane::Misses => panes::misses(state, pen),
+        Pane::Miss => panes::miss(state, pen),
+        Pane::Rates => panes::rates(state, pen),
+        Pane::Advice => panes::advice(state, pen),
         Pane::Calibration => panes::calibration(state, pen),
         Pane::Steps => panes::steps(state, pen),
+        Pane::Race => panes::race_pane(state, pen),
+        Pane::Runs => panes::runs(state, pen),
     }
     0
 }

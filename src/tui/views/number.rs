@@ -54,9 +54,61 @@ pub fn millis(seconds: f64) -> String {
     if seconds.is_finite() { format!("{:.1}", seconds * 1e3) } else { "-".to_owned() }
 }
 
+/// Formats a relative change as a signed percentage: 0.03 is "+3%", below 2% with one decimal.
+pub fn percent_change(change: f64) -> String {
+    match change * 100.0 {
+        p if !p.is_finite() => "-".to_owned(),
+        p if p.abs() < 0.05 => "0%".to_owned(),
+        p if p.abs() < 1.95 => format!("{p:+.1}%"),
+        p => format!("{p:+.0}%"),
+    }
+}
+
+/// Formats a difference of fractions in signed percentage points, with one decimal below 9.95.
+pub fn points(difference: f64) -> String {
+    match difference * 100.0 {
+        p if !p.is_finite() => "-".to_owned(),
+        p if p.abs() < 0.05 => "0".to_owned(),
+        p if p.abs() < 9.95 => format!("{p:+.1}"),
+        p => format!("{p:+.0}"),
+    }
+}
+
+/// Formats a number from 1 as an ordinal: 1st, 2nd, 3rd, 4th.
+pub fn ordinal(n: usize) -> String {
+    let ending = match (n % 10, n % 100) {
+        (_, 11..=13) => "th",
+        (1, _) => "st",
+        (2, _) => "nd",
+        (3, _) => "rd",
+        _ => "th",
+    };
+    format!("{n}{ending}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn changes_have_a_sign_and_ordinals_an_ending() {
+        for (change, text) in [
+            (0.03, "+3%"),
+            (-0.123, "-12%"),
+            (0.004, "+0.4%"),
+            (0.0, "0%"),
+            (1.33, "+133%"),
+            (f64::NAN, "-"),
+        ] {
+            assert_eq!(percent_change(change), text);
+        }
+        assert_eq!([points(-0.061), points(0.1234), points(0.0)], ["-6.1", "+12", "0"]);
+        let ordinals = [1, 2, 3, 4, 11, 12, 13, 21, 101, 111].map(ordinal);
+        assert_eq!(
+            ordinals,
+            ["1st", "2nd", "3rd", "4th", "11th", "12th", "13th", "21st", "101st", "111th"]
+        );
+    }
 
     #[test]
     fn probabilities_take_four_cells_and_do_not_pretend() {

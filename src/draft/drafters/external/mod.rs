@@ -1,7 +1,7 @@
 //! External drafter: a child process, in any language, that answers with trees. Requests and
 //! answers are lines of JSON (docs/external.md).
 
-mod answer;
+pub(crate) mod answer;
 mod process;
 
 pub use process::end_processes;
@@ -145,6 +145,9 @@ impl External {
             )),
             Err(NoAnswer::NotReading) => {
                 Err("external drafter: it does not read what it is told".into())
+            }
+            Err(NoAnswer::NotText) => {
+                Err("external drafter: it answers with bytes that are not UTF-8 text".into())
             }
             Err(NoAnswer::Exited) => {
                 (self.gone, self.process) = (true, None);
@@ -340,6 +343,38 @@ mod tests {
                 "{said:?}"
             );
         }
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_named_and_the_process_lives_on() {
+        let script = r#"read a; printf '\377\n'; read a; echo '{"step":2,"tree":{"parents":[0],"tokens":[5],"q":[1]}}'; read a"#;
+        let said = drafted(script);
+        assert!(said[0].1.as_ref().is_some_and(|notice| notice.contains("not UTF-8")), "{said:?}");
+        assert_eq!(said[1], (1, None));
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn what_the_process_has_started_ends_with_it() {
+        let marker = format!("77.{}", std::process::id());
+        // Both before an answer and while the process lives on.
+        drafted(&format!("sleep {marker} & sleep {marker}; true & exit 0"));
+        let left = || {
+            let all = std::fs::read_dir("/proc").unwrap().flatten();
+            let line = |entry: std::fs::DirEntry| std::fs::read(entry.path().join("cmdline")).ok();
+            let named = |line: &Vec<u8>| {
+                String::from_utf8_lossy(line).split('\0').any(|word| word == marker)
+            };
+            all.filter_map(line).filter(named).count()
+        };
+        // Processes that were killed vanish once their new parent has waited for them.
+        for _ in 0..500 {
+            if left() == 0 {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        panic!("{} processes are left", left());
     }
 
     #[test]

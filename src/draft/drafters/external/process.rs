@@ -9,6 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::processes::withhold_tokens;
+use crate::signals::before_end;
 
 /// Maximum length of an answer in bytes, which bounds the memory it can take.
 const LONGEST: u64 = 1 << 20;
@@ -27,7 +28,13 @@ pub fn end_processes() {
     }
 }
 
+/// Ends a process and all that it has started, as far as they are in its group.
 fn end(mut child: Child) {
+    // Before `wait`: until then, no other process can get the number of the group.
+    #[cfg(unix)]
+    if let Some(group) = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw) {
+        let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+    }
     // If the process has already exited, only `wait` is needed.
     let _ = child.kill();
     let _ = child.wait();
@@ -40,7 +47,9 @@ pub enum NoAnswer {
     TimedOut,
     /// Process does not read its requests.
     NotReading,
-    /// Process has ended, or wrote something that is not UTF-8 text.
+    /// Process wrote a line that is not UTF-8 text.
+    NotText,
+    /// Process has ended by itself.
     Exited,
 }
 
@@ -49,7 +58,7 @@ pub enum NoAnswer {
 pub struct Process {
     id: u32,
     requests: SyncSender<String>,
-    answers: Receiver<String>,
+    answers: Receiver<Result<String, NoAnswer>>,
 }
 
 impl Process {
@@ -62,6 +71,11 @@ impl Process {
         let mut command = Command::new(program);
         withhold_tokens(&mut command);
         command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        // A group of its own: what a shell has started ends with it, and Ctrl-C in the terminal
+        // reaches this program alone.
+        #[cfg(unix)]
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        before_end(end_processes);
         let mut child =
             command.spawn().map_err(|why| format!("{program} can't be started: {why}"))?;
         let (input, output) = (child.stdin.take(), child.stdout.take());
@@ -84,10 +98,14 @@ impl Process {
             let Some(output) = output else { return };
             let mut output = BufReader::new(output);
             loop {
-                let mut line = String::new();
-                match (&mut output).take(LONGEST).read_line(&mut line) {
-                    Ok(read) if read > 0 && answered.send(line).is_ok() => {}
+                let mut line = Vec::new();
+                match (&mut output).take(LONGEST).read_until(b'\n', &mut line) {
+                    Ok(1..) => {}
                     _ => return,
+                }
+                let line = String::from_utf8(line).map_err(|_| NoAnswer::NotText);
+                if answered.send(line).is_err() {
+                    return;
                 }
             }
         });
@@ -114,12 +132,12 @@ impl Process {
     /// Waits for the next line from the process.
     ///
     /// # Errors
-    /// If no line arrives within `limit`, or the process has ended.
+    /// If no line of text arrives within `limit`, or the process has ended.
     pub fn receive_line(&self, limit: Duration) -> Result<String, NoAnswer> {
         self.answers.recv_timeout(limit).map_err(|why| match why {
             RecvTimeoutError::Timeout => NoAnswer::TimedOut,
             RecvTimeoutError::Disconnected => NoAnswer::Exited,
-        })
+        })?
     }
 }
 

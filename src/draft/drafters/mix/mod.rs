@@ -216,6 +216,10 @@ impl Drafter for Mix {
         self.members.iter().map(|member| member.name()).collect()
     }
 
+    fn can_propose(&self, token: TokenId) -> bool {
+        self.members.iter().any(|member| member.can_propose(token))
+    }
+
     fn reset(&mut self) {
         self.members.iter_mut().for_each(|member| member.reset());
         self.past.clear();

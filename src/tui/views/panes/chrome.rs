@@ -1,10 +1,11 @@
 //! Everything around the panes: header, footer, compact figures, progress, and prompt editor.
 
 use super::{Pen, accepted, entropy, speed};
+use crate::engine::Pace;
 use crate::sanitize::{self, PieceKind};
 use crate::tui::theme::Role;
-use crate::tui::views::number;
-use crate::tui::{COMMANDS, CommandEntry, Editor, Phase, RunState, State};
+use crate::tui::views::{LayoutVariant, number};
+use crate::tui::{COMMANDS, Chord, CommandEntry, Editor, Phase, RunState, State, View};
 use crate::verify::Rule;
 
 /// Draws the message for a screen below the minimum size.
@@ -23,6 +24,35 @@ pub fn divider(pen: &mut Pen) {
     let glyph = pen.glyphs().vline;
     for y in 0..pen.height() {
         pen.text(0, y, glyph, Role::Frame);
+    }
+}
+
+/// Draws the names of the views with their keys, on a rule.
+pub fn tabs(state: &State, pen: &mut Pen) {
+    let (width, line) = (pen.width(), pen.glyphs().line);
+    pen.rule(0, width, 0, line, Role::Frame);
+    let mut x = 2;
+    for (i, view) in View::ALL.into_iter().enumerate() {
+        let active = view == state.view;
+        let words = format!(" {} {} ", i + 1, view.name());
+        if x + words.len() + 2 > width {
+            break;
+        }
+        x = pen.text(x, 0, &words, if active { Role::TabActive } else { Role::Tab });
+    }
+}
+
+/// Draws the line of advice: what would help, or the main loss where a pane shows the former.
+pub fn advice_line(state: &State, form: LayoutVariant, pen: &mut Pen) {
+    let shown = matches!(form, LayoutVariant::Wide | LayoutVariant::Huge)
+        && matches!(state.view, View::Watch | View::Losses | View::Speed);
+    let forms = match shown {
+        true => super::ladder::limits(state),
+        false => super::advice::line(state, pen.glyphs()),
+    };
+    let width = pen.width().saturating_sub(2);
+    if let Some(words) = forms.iter().find(|words| pen.measure(words) <= width) {
+        pen.text(1, 0, words, Role::Advice);
     }
 }
 
@@ -66,6 +96,9 @@ pub fn header(state: &State, pen: &mut Pen) {
             format!("{} step {}", glyphs.paused, state.history.get(n).map_or(0, |s| s.record.step)),
             Role::StatePaused,
         ),
+        (_, RunState::Live, _) if state.pace != Pace::Full => {
+            (format!("{} {}", glyphs.live, state.pace), Role::StateLive)
+        }
         (_, RunState::Live, _) => (format!("{} live", glyphs.live), Role::StateLive),
         (_, RunState::Pausing, _) => (format!("{} pausing", glyphs.paused), Role::StatePaused),
         (_, RunState::Paused, _) => (format!("{} paused", glyphs.paused), Role::StatePaused),
@@ -151,6 +184,9 @@ pub fn header(state: &State, pen: &mut Pen) {
     items(pen, 1, width, line);
 }
 
+/// Commands that come first in the footer.
+const FOOTER_FIRST: [&str; 5] = ["pause", "step", "older", "quit", "help"];
+
 /// Draws the footer: the notice if there is one, else the keys.
 pub fn footer(state: &State, pen: &mut Pen) {
     let width = pen.width();
@@ -163,18 +199,35 @@ pub fn footer(state: &State, pen: &mut Pen) {
     let (still, finished) = (state.motion.still(), state.phase == Phase::Finished);
     let due =
         |c: &&CommandEntry| (c.footer || (still && c.name == "older")) && !(finished && c.engine);
-    for command in COMMANDS.iter().filter(due) {
-        let Some(key) = command.keys.first() else { continue };
-        let label = match key.label().as_str() {
-            "+" => "+/-".to_owned(),
-            "T" => "t/T".to_owned(),
-            "Left" => "Left/Right".to_owned(),
-            key => key.to_owned(),
+    let mut commands: Vec<&CommandEntry> = COMMANDS.iter().filter(due).collect();
+    // The way out and the help are shown at every width.
+    commands.sort_by_key(|command| !FOOTER_FIRST.contains(&command.name));
+    for command in commands {
+        let Some(key) = state.keys.keys(command).first().map(Chord::label) else { continue };
+        // Commands in pairs show both keys.
+        let pair = |other: &str| {
+            state.keys.label(other).map_or_else(|| key.clone(), |other| format!("{other}/{key}"))
         };
-        let name = match command.name {
-            "pause" if still => "resume",
-            "older" => "steps",
-            name => name,
+        let (label, name) = match command.name {
+            "pause" if still => (key, "resume"),
+            "older" => (
+                state
+                    .keys
+                    .label("newer")
+                    .map_or_else(|| key.clone(), |newer| format!("{key}/{newer}")),
+                "steps",
+            ),
+            "budget" => (
+                state
+                    .keys
+                    .label("budget-less")
+                    .map_or_else(|| key.clone(), |less| format!("{key}/{less}")),
+                "budget",
+            ),
+            "temp" => (pair("temp-down"), "temp"),
+            "faster" => (pair("slower"), "pace"),
+            "next" if state.query.is_some() => (key, "older match"),
+            name => (key, name),
         };
         if x + label.len() + 1 + name.len() > width.saturating_sub(1) {
             continue;

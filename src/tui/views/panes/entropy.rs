@@ -6,8 +6,12 @@ use crate::tui::State;
 use crate::tui::theme::{Glyphs, Role};
 use crate::tui::views::number;
 
+/// Columns of the axis left of the bars.
+const AXIS: usize = 4;
+
 /// Column of the plot; one generated token.
 struct Bar {
+    step: usize,
     value: f64,
     accepted: bool,
     changed: bool,
@@ -26,6 +30,7 @@ fn bars(state: &State, count: usize) -> Vec<Bar> {
                 break;
             }
             out.push(Bar {
+                step: step.number,
                 value: if greedy(record) { entropy.plain.entropy } else { entropy.sampled.entropy },
                 accepted: i < record.accepted,
                 changed: step.changed && i == 0,
@@ -107,10 +112,16 @@ fn top(value: f64) -> f64 {
     TOPS.into_iter().find(|&t| value <= t).unwrap_or(16.0)
 }
 
+/// Returns the number of the step at a column of a pane of this width, for the mouse.
+pub fn step_at(state: &State, width: usize, x: usize) -> Option<usize> {
+    let bars = bars(state, width.saturating_sub(AXIS + 1));
+    bars.get(x.checked_sub(AXIS)?).map(|bar| bar.step)
+}
+
 /// Draws the entropy pane: one bar per token, with mean and interval across.
 pub fn entropy(state: &State, pen: &mut Pen) {
     let (width, height, glyphs) = (pen.width(), pen.height(), pen.glyphs());
-    let axis = 4;
+    let axis = AXIS;
     let columns = width.saturating_sub(axis + 1);
     let bars = bars(state, columns);
     if bars.is_empty() || height == 0 {

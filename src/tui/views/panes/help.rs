@@ -2,7 +2,7 @@
 
 use super::Pen;
 use crate::tui::theme::{Glyphs, Role};
-use crate::tui::{COMMANDS, Chord};
+use crate::tui::{COMMANDS, Chord, Keymap};
 
 /// Terms on the screen with their definitions.
 pub const DEFINITIONS: &[(&str, &str)] = &[
@@ -81,10 +81,10 @@ pub enum SheetLine {
     Empty,
 }
 
-fn lines(glyphs: &Glyphs) -> Vec<SheetLine> {
+fn lines(glyphs: &Glyphs, keymap: &Keymap) -> Vec<SheetLine> {
     let mut out = vec![SheetLine::Heading("keys")];
     for command in COMMANDS {
-        let keys: Vec<String> = command.keys.iter().map(Chord::label).collect();
+        let keys: Vec<String> = keymap.keys(command).iter().map(Chord::label).collect();
         out.push(SheetLine::Entry(keys.join(" "), Role::FooterKey, command.doc.to_owned()));
     }
     out.extend([SheetLine::Empty, SheetLine::Heading("signs and colors")]);
@@ -101,17 +101,13 @@ fn lines(glyphs: &Glyphs) -> Vec<SheetLine> {
 }
 
 /// Draws the help over the screen; returns its maximum scroll offset in lines.
-pub fn help(scroll: u16, pen: &mut Pen) -> usize {
+pub fn help(keymap: &Keymap, scroll: u16, pen: &mut Pen) -> usize {
+    let lines = lines(pen.glyphs(), keymap);
     sheet("help", lines, scroll, pen)
 }
 
 /// Draws a sheet over the screen, scrolled by `scroll` lines; returns its maximum scroll offset.
-pub fn sheet(
-    name: &str,
-    lines: fn(&Glyphs) -> Vec<SheetLine>,
-    scroll: u16,
-    pen: &mut Pen,
-) -> usize {
+pub fn sheet(name: &str, lines: Vec<SheetLine>, scroll: u16, pen: &mut Pen) -> usize {
     pen.clear(Role::Overlay);
     let (width, height, line) = (pen.width(), pen.height(), pen.glyphs().line);
     pen.rule(0, width, 0, line, Role::FrameFocus);
@@ -122,7 +118,7 @@ pub fn sheet(
     let indent = 15.min(wide / 3);
     // Each entry takes as many rows as its wrapped text needs.
     let mut rows: Vec<(Option<SheetLine>, String)> = Vec::new();
-    for line in lines(pen.glyphs()) {
+    for line in lines {
         let words = match &line {
             SheetLine::Entry(_, _, words) => wrap(words, wide.saturating_sub(indent + 2)),
             _ => vec![String::new()],

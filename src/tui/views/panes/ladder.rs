@@ -245,7 +245,9 @@ pub fn limits(state: &State) -> Vec<String> {
         among.iter().copied().max_by_key(|&c| causes.count_of(c)).unwrap_or(MissCause::Knowledge)
     };
     let main = match knowledge {
-        Some(k) if k > SMALL => most(&[MissCause::Ranking, MissCause::Knowledge]),
+        Some(k) if k > SMALL => {
+            most(&[MissCause::Ranking, MissCause::Vocabulary, MissCause::Knowledge])
+        }
         Some(_) => most(&[MissCause::Budget, MissCause::Unlucky]),
         None => most(&MissCause::ALL),
     };
@@ -256,6 +258,13 @@ pub fn limits(state: &State) -> Vec<String> {
         MissCause::Knowledge => {
             format!(
                 "knowledge{}: the drafter did not propose {} of the missed tokens",
+                costs(knowledge),
+                part(main)
+            )
+        }
+        MissCause::Vocabulary => {
+            format!(
+                "knowledge{}: {} of the missed tokens are outside the draft vocabulary",
                 costs(knowledge),
                 part(main)
             )
@@ -281,6 +290,7 @@ pub fn limits(state: &State) -> Vec<String> {
     let short = match main {
         _ if by_shape => "limit: tree shape".to_owned(),
         MissCause::Knowledge => format!("knowledge: {} not proposed", part(main)),
+        MissCause::Vocabulary => format!("knowledge: {} outside the vocabulary", part(main)),
         MissCause::Ranking => format!("knowledge: {} ranked too low", part(main)),
         MissCause::Budget => format!("budget: {} known, did not fit", part(main)),
         MissCause::Unlucky => format!("text: {} sampled from the tail", part(main)),

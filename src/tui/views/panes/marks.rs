@@ -160,6 +160,7 @@ pub fn meaning(name: &str) -> Option<&'static str> {
 
 /// Draws the definitions over the screen; returns its maximum scroll offset in lines.
 pub fn marks(scroll: u16, pen: &mut Pen) -> usize {
+    let lines = lines(pen.glyphs());
     sheet("marks", lines, scroll, pen)
 }
 

@@ -4,17 +4,22 @@ use super::{Pen, empty, greedy};
 use crate::telemetry::{MissCause, Misses, TokenClass};
 use crate::tui::theme::Role;
 use crate::tui::views::number::{percent, probability};
-use crate::tui::{State, Step};
+use crate::tui::{Pane, State, Step};
 
 /// Causes in the order of the table. They range from the drafter's deficits to what no drafter
 /// could know.
-const CAUSES: [MissCause; 4] =
-    [MissCause::Knowledge, MissCause::Ranking, MissCause::Budget, MissCause::Unlucky];
+const CAUSES: [MissCause; 5] = [
+    MissCause::Knowledge,
+    MissCause::Vocabulary,
+    MissCause::Ranking,
+    MissCause::Budget,
+    MissCause::Unlucky,
+];
 
 /// Returns the role of a cause.
 pub fn cause_role(cause: MissCause) -> Role {
     match cause {
-        MissCause::Knowledge | MissCause::Ranking => Role::LossKnowledge,
+        MissCause::Knowledge | MissCause::Vocabulary | MissCause::Ranking => Role::LossKnowledge,
         MissCause::Budget => Role::LossShape,
         MissCause::Unlucky => Role::LossContext,
     }
@@ -63,7 +68,8 @@ pub fn misses(state: &State, pen: &mut Pen) {
         y = by_class(misses, y, pen);
     }
     if y < height {
-        worst(misses, y, height, pen);
+        let cursor = (state.focus == Pane::Misses).then_some(state.miss_cursor);
+        worst(misses, y, height, cursor, pen);
     }
 }
 
@@ -128,7 +134,9 @@ fn by_cause(misses: &Misses, mut y: usize, pen: &mut Pen) -> usize {
         let more = if cut && d + 1 == shown { "+" } else { "" };
         pen.right(start + (d + 1) * cell, y, &format!("d{}{more}", d + 1), Role::Label);
     }
-    for cause in CAUSES {
+    // Few drafters have a vocabulary of their own.
+    let occurs = |cause: &MissCause| *cause != MissCause::Vocabulary || causes.count_of(*cause) > 0;
+    for cause in CAUSES.into_iter().filter(occurs) {
         y += 1;
         pen.text(1, y, cause.name(), cause_role(cause));
         let count = causes.count_of(cause);
@@ -165,7 +173,7 @@ fn by_class(misses: &Misses, y: usize, pen: &mut Pen) -> usize {
 }
 
 /// Draws the most frequently missed tokens, each with its count and main cause.
-fn worst(misses: &Misses, y: usize, height: usize, pen: &mut Pen) {
+fn worst(misses: &Misses, y: usize, height: usize, cursor: Option<usize>, pen: &mut Pen) {
     let (width, rows) = (pen.width(), height - y);
     let cell = 30;
     let columns = (width.saturating_sub(1) / cell).max(1);
@@ -183,6 +191,9 @@ fn worst(misses: &Misses, y: usize, height: usize, pen: &mut Pen) {
         let main = CAUSES.iter().max_by_key(|&&cause| token.causes.count_of(cause));
         if let Some(&cause) = main.filter(|_| x + 19 + 9 <= width) {
             pen.text(x + 19, y, cause.name(), cause_role(cause));
+        }
+        if cursor == Some(i) {
+            pen.tint(x, y, cell.min(width - x), Role::Selection);
         }
     }
 }

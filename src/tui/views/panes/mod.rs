@@ -4,25 +4,42 @@
 //! pane's title.
 
 mod accepted;
+mod advice;
 mod calibration;
 mod chrome;
 mod curve;
 mod entropy;
 mod gauge;
 mod help;
+mod input;
 mod ladder;
 mod light;
 mod marks;
+mod miss;
 mod misses;
 mod overlap;
+mod race;
+mod rates;
+mod runs;
 mod speed;
 mod steps;
+mod target;
 mod text;
+mod timeline;
 mod tree;
 
+pub use input::input;
+pub use race::race_pane;
+pub use runs::runs;
+pub use target::{Target, target};
+pub use timeline::timeline_row;
+
 pub use accepted::accepted;
+pub use advice::advice;
 pub use calibration::calibration;
-pub use chrome::{divider, editor, figures, footer, header, items, loading, too_small};
+pub use chrome::{
+    advice_line, divider, editor, figures, footer, header, items, loading, tabs, too_small,
+};
 pub use curve::curve;
 pub use entropy::entropy;
 pub use gauge::gauge;
@@ -30,7 +47,9 @@ pub use help::{help, legend};
 pub use ladder::ladder;
 pub use light::light;
 pub use marks::marks;
+pub use miss::miss;
 pub use misses::{cause_role, misses};
+pub use rates::rates;
 pub use speed::speed;
 pub use steps::steps;
 pub use text::text;
@@ -52,8 +71,13 @@ pub fn summary(state: &State, pane: Pane, glyphs: &Glyphs) -> (Vec<String>, Role
         Pane::Ladder => ladder::summary(state),
         Pane::Curve => curve::summary(state),
         Pane::Misses => misses::summary(state),
+        Pane::Miss => miss::summary(state),
+        Pane::Rates => rates::summary(state),
+        Pane::Advice => advice::summary(state),
         Pane::Calibration => calibration::summary(state),
         Pane::Steps => (Vec::new(), Role::Label),
+        Pane::Race => race::summary(state),
+        Pane::Runs => runs::summary(state),
     }
 }
 

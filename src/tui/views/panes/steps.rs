@@ -20,6 +20,19 @@ fn put_out<'a>(record: &'a StepRecord, i: usize, text: &'a str, glyphs: &Glyphs)
     }
 }
 
+/// Returns the step in the first row: the selected step is centered if there are newer ones.
+fn last_row(state: &State, rows: usize) -> Option<usize> {
+    let newest = state.history.newest().map_or(0, |step| step.number);
+    state.selected.map(|number| (number + rows / 2).min(newest))
+}
+
+/// Returns the number of the step in a row of a pane of this height, for the mouse.
+pub fn step_at(state: &State, height: usize, row: usize) -> Option<usize> {
+    let rows = height.saturating_sub(1);
+    let back = row.checked_sub(1).filter(|&back| back < rows)?;
+    state.history.steps_back_from(last_row(state, rows)).nth(back).map(|step| step.number)
+}
+
 /// Draws the table, newest step first, with the selected step in the middle.
 pub fn steps(state: &State, pen: &mut Pen) {
     let (width, height) = (pen.width(), pen.height());
@@ -34,10 +47,8 @@ pub fn steps(state: &State, pen: &mut Pen) {
         pen.right(end, 0, head, Role::Label);
     }
     pen.text(words, 0, "emitted", Role::Label);
-    // The selected step is centered if there are newer ones.
     let rows = height.saturating_sub(1);
-    let newest = state.history.newest().map_or(0, |s| s.number);
-    let last = state.selected.map(|n| (n + rows / 2).min(newest));
+    let last = last_row(state, rows);
     for (y, step) in state.history.steps_back_from(last).take(rows).enumerate() {
         let (y, record) = (y + 1, &step.record);
         let mean = record.entropy.iter().map(|e| e.sampled.entropy).sum::<f64>()

@@ -1,8 +1,10 @@
 //! Text pane: the generated text, each token colored by its origin.
 
+use ratatui::style::Style;
+
 use super::{Pen, empty};
 use crate::telemetry::Ending;
-use crate::tui::theme::Role;
+use crate::tui::theme::{Glyphs, Role};
 use crate::tui::views::flow::Flow;
 use crate::tui::{State, Step};
 
@@ -40,6 +42,51 @@ pub fn summary(state: &State) -> (Vec<String>, Role) {
     (vec![format!("{tokens} tokens{ending}"), format!("{tokens} tokens")], Role::Label)
 }
 
+/// Returns the last line to show: the end of the text, the selected step, or the scroll position.
+fn last_line(
+    lines: &[(usize, usize)],
+    height: usize,
+    selected_from: Option<usize>,
+    scroll: u16,
+) -> usize {
+    let least = height.min(lines.len());
+    match selected_from {
+        Some(cell) => (lines.iter().position(|line| cell < line.1).unwrap_or(0) + 1 + height / 2)
+            .clamp(least, lines.len()),
+        None => lines.len().saturating_sub(usize::from(scroll)).max(least),
+    }
+}
+
+/// Returns the number of the step whose token is at a cell of a pane of this size, for the mouse.
+pub fn step_at(
+    state: &State,
+    glyphs: &Glyphs,
+    size: (usize, usize),
+    x: usize,
+    y: usize,
+) -> Option<usize> {
+    let number = shown(state)?;
+    let (width, height) = (size.0.saturating_sub(2).max(1), size.1);
+    let (plain, mut flow) = (Style::new(), Flow::default());
+    if let Some(text) = state.history.text_by_number(number) {
+        flow.push(&text.prompt, glyphs, plain, plain);
+        flow.push("\n", glyphs, plain, plain);
+    }
+    let (mut starts, mut selected_from) = (Vec::new(), None);
+    for step in state.history.steps_of_text(number) {
+        starts.push((flow.len(), step.number));
+        if state.selected == Some(step.number) {
+            selected_from = Some(flow.len());
+        }
+        step.record.emitted_text.iter().for_each(|text| flow.push(text, glyphs, plain, plain));
+    }
+    let lines = flow.lines(width);
+    let bottom = last_line(&lines, height, selected_from, state.scroll);
+    let line = lines.get(bottom.saturating_sub(height) + y).filter(|_| y < height)?;
+    let cell = flow.cell_at(*line, x.checked_sub(1)?)?;
+    starts.iter().rev().find(|start| start.0 <= cell).map(|start| start.1)
+}
+
 /// Draws the text pane; returns how many lines it can be scrolled back.
 pub fn text(state: &State, pen: &mut Pen) -> usize {
     let Some(number) = shown(state) else {
@@ -70,12 +117,7 @@ pub fn text(state: &State, pen: &mut Pen) -> usize {
     let width = pen.width().saturating_sub(2).max(1);
     let lines = flow.lines(width);
     let height = pen.height();
-    // Last line to show: the end of the text, the selected step, or the scroll position.
-    let bottom = match selected_from {
-        Some(cell) => (lines.iter().position(|l| cell < l.1).unwrap_or(0) + 1 + height / 2)
-            .clamp(height.min(lines.len()), lines.len()),
-        None => lines.len().saturating_sub(usize::from(state.scroll)).max(height.min(lines.len())),
-    };
+    let bottom = last_line(&lines, height, selected_from, state.scroll);
     for (y, line) in lines[bottom.saturating_sub(height)..bottom].iter().enumerate() {
         let x = flow.draw(*line, y, 1 + width, pen);
         if y + 1 == height.min(bottom)

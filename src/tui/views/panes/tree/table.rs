@@ -1,10 +1,12 @@
-//! Tree pane: a step's token tree, with each node's outcome, p, and q.
+//! Table: a node per row, with its outcome, p, q, and ranks.
 
-use super::{Pen, empty, greedy};
+use super::super::{greedy, speed};
+use super::token;
 use crate::telemetry::{Origins, StepRecord, TreeRecord};
-use crate::tui::State;
 use crate::tui::theme::{Glyphs, Role};
 use crate::tui::views::number;
+use crate::tui::views::pen::Pen;
+use crate::tui::{State, Step};
 
 /// Outcome of a node in verification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -189,28 +191,13 @@ fn origins(record: &StepRecord, letters: &[char]) -> Vec<String> {
     vec![format!("accepted/proposed: {}", each(true)), each(true), each(false)]
 }
 
-/// Returns the title's summary: step number, accepted and drafted tokens.
-pub fn summary(state: &State) -> (Vec<String>, Role) {
-    let Some(step) = state.step() else { return (Vec::new(), Role::Label) };
-    let record = &step.record;
-    let drafted = record.tree.tokens.len().saturating_sub(1);
-    let role = if state.selected.is_some() { Role::Notice } else { Role::Label };
-    let short = format!("step {}: {} of {drafted} accepted", record.step, record.accepted);
-    let long = format!("{short}, E[X|T] {}", number::two(record.expected_accepted));
-    (vec![long, short, format!("{} of {drafted}", record.accepted)], role)
-}
-
-/// Draws the tree pane: one node per row, with as many number columns as fit.
-pub fn tree(state: &State, pen: &mut Pen) {
-    let Some(step) = state.step() else {
-        empty(pen, "token tree of each step appears here");
-        return;
-    };
+/// Draws one node per row, with as many number columns as fit.
+pub fn table(state: &State, step: &Step, pen: &mut Pen) {
     let record = &step.record;
     let (width, mut height, glyphs) = (pen.width(), pen.height(), pen.glyphs());
     let letters = letters(&record.tree);
     let proposed = (!letters.is_empty()).then(|| origins(record, &letters));
-    for words in [super::speed::chosen(state), proposed].into_iter().flatten() {
+    for words in [speed::chosen(state), proposed].into_iter().flatten() {
         if height < 7 {
             break;
         }
@@ -276,8 +263,8 @@ pub fn tree(state: &State, pen: &mut Pen) {
                 )
             }
         };
-        let token = token(text.map_or("", String::as_str), pen, words.saturating_sub(x));
-        x = pen.text(x + 1, y, &token, role);
+        let shown = token(text.map_or("", String::as_str), pen, words.saturating_sub(x));
+        x = pen.text(x + 1, y, &shown, role);
         let labels: &[&str] = match row.fate {
             NodeOutcome::Bonus => &["bonus"],
             NodeOutcome::Cut => &["cut by the budget", "cut"],
@@ -387,24 +374,4 @@ fn columns(width: usize, greedy: bool) -> Vec<(Column, usize)> {
 
 fn rank(rank: usize) -> String {
     if rank > 999 { ">999".to_owned() } else { rank.to_string() }
-}
-
-/// Returns a token as the tree shows it, with leading and trailing spaces made visible.
-pub fn token(text: &str, pen: &Pen, width: usize) -> String {
-    let inner = text.trim_matches(' ');
-    let lead = text.len() - text.trim_start_matches(' ').len();
-    let shown = if inner.is_empty() && !text.is_empty() {
-        pen.glyphs().space.repeat(text.len().min(8))
-    } else if text.is_empty() {
-        "<>".to_owned()
-    } else {
-        let tail = text.len() - lead - inner.len();
-        format!(
-            "{}{}{}",
-            pen.glyphs().space.repeat(lead.min(8)),
-            inner,
-            pen.glyphs().space.repeat(tail.min(8))
-        )
-    };
-    pen.shorten(&shown, width)
 }

@@ -1,0 +1,240 @@
+//! Text of `speclight attach` and `speclight import`.
+
+use crate::attach::{Engine, Identity, Plan, Summary, Window};
+use crate::cli::table;
+use crate::sanitize::sanitize_name;
+use crate::theory::intervals::Estimate;
+
+/// Figures that can't be had from outside, with the reason, in one line.
+pub const ABSENT: &str = "not available from outside: E[X|T], drafter's best, oracle tree, causes of rejections, calibration (no server \
+                          reports rejected drafts, or the probabilities on them)";
+
+/// Source of a summary's figures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// Counters of a server that is watched.
+    Counters,
+    /// Answers to prompts that were sent.
+    Probe,
+    /// Files that were imported.
+    Files,
+}
+
+/// First line: what was found.
+pub fn server(engine: Engine, identity: &Identity, address: &str) -> String {
+    let mut parts = vec![format!("{} at {address}", engine.name())];
+    parts.extend(
+        identity.version.as_ref().map(|version| format!("version {}", sanitize_name(version))),
+    );
+    parts.extend(identity.model.as_ref().map(|model| format!("model {}", sanitize_name(model))));
+    parts.extend(
+        identity.method.as_ref().map(|method| format!("speculation by {}", sanitize_name(method))),
+    );
+    parts.extend(identity.budget.map(|budget| format!("B {budget}")));
+    parts.extend(
+        identity.outside.as_ref().map(|why| format!("outside the theorem: {}", sanitize_name(why))),
+    );
+    parts.join(", ")
+}
+
+/// Announces what a probe sends.
+pub fn plan(plan: &Plan, address: &str) -> Vec<String> {
+    let mut lines = vec![format!(
+        "will send at most {} requests to {address}, one at a time, for at most {} tokens:",
+        plan.count(),
+        plan.tokens()
+    )];
+    for kind in &plan.kinds {
+        let tokens = match kind.tokens {
+            0 => String::new(),
+            1 => " of 1 token".to_owned(),
+            n => format!(" of up to {n} tokens"),
+        };
+        lines.push(format!("  {} x {}{tokens}: {}", kind.count, kind.request, kind.purpose));
+    }
+    lines
+}
+
+/// One interval of a server that is watched.
+pub fn window(w: &Window) -> String {
+    let mut parts = Vec::new();
+    parts.extend(w.accepted_mean.map(|mean| format!("{mean:.2} accepted per drafted step")));
+    if !w.acceptance_by_depth.is_empty() {
+        let bound = if w.depth_is_lower_bound { "at least " } else { "" };
+        parts.push(format!("by depth {bound}{}", rates(&w.acceptance_by_depth)));
+    }
+    parts.extend(w.tokens_per_step.map(|tokens| format!("{tokens:.2} tokens per step")));
+    parts.extend(
+        w.own.map(|own| format!("engine's own window {:.2} tokens per step", own.tokens_per_step)),
+    );
+    parts.extend(
+        w.undrafted_share.map(|share| format!("{:.1}% of steps without a draft", 100.0 * share)),
+    );
+    parts.extend(w.step_seconds.map(|seconds| format!("{:.1} ms per step", 1e3 * seconds)));
+    parts.extend(w.tokens_per_second.map(|rate| format!("{rate:.1} tokens/s")));
+    parts.extend(w.running.map(|running| format!("{running:.0} running")));
+    if parts.is_empty() {
+        parts.push("nothing counted".to_owned());
+    }
+    format!("{:5.1} s: {}", w.seconds, parts.join(", "))
+}
+
+fn rates(rates: &[f64]) -> String {
+    let shown: Vec<String> = rates.iter().take(8).map(|rate| format!("{rate:.2}")).collect();
+    let more = if rates.len() > 8 { " ..." } else { "" };
+    shown.join(" ") + more
+}
+
+/// Progress of a probe.
+pub fn progress(s: &Summary, requests: usize, tokens: usize) -> String {
+    let accepted = s
+        .accepted_mean
+        .map(|mean| format!(", {mean:.2} accepted per step so far"))
+        .unwrap_or_default();
+    format!("text {} of {requests}: {tokens} tokens{accepted}", s.texts)
+}
+
+/// Rows of the summary: name, value, how it is known.
+pub fn table(s: &Summary, engine: Option<Engine>, source: Source) -> String {
+    let mut rows: Vec<[String; 3]> = Vec::new();
+    let mut row =
+        |name: &str, value: String, how: &str| rows.push([name.to_owned(), value, how.to_owned()]);
+    let unknown = || "-".to_owned();
+    let count = |n: Option<f64>| n.map_or_else(unknown, |n| format!("{n:.0}"));
+    let mean = |n: Option<f64>| n.map_or_else(unknown, |n| format!("{n:.3}"));
+    let counted = if engine == Some(Engine::LlamaServer) && source == Source::Counters {
+        "exact, of requests that ended"
+    } else {
+        "exact"
+    };
+    row("drafted steps", count(s.drafted_steps), counted);
+    row("drafted tokens", count(s.drafted), counted);
+    row("accepted tokens", count(s.accepted), counted);
+    row("accepted per drafted step", mean(s.accepted_per_drafted_step), "exact");
+    if s.steps.is_some() {
+        let certain = format!("{} of {} steps are certain", s.exact_steps, count(s.steps));
+        row(
+            "tokens per step",
+            mean(s.tokens_per_step),
+            if s.exact_steps > 0 { &certain } else { "over all steps" },
+        );
+    } else {
+        row(
+            "tokens per step",
+            mean(s.tokens_per_step),
+            if s.tokens_per_step.is_some() { "engine's window means" } else { "not counted by it" },
+        );
+    }
+    if !s.acceptance_by_depth.is_empty() {
+        let how = if s.depth_is_lower_bound {
+            "at least: drafts of other lengths count as rejected"
+        } else {
+            "given that it was reached"
+        };
+        row("acceptance by depth", rates(&s.acceptance_by_depth), how);
+    }
+    row(
+        "steps without a draft",
+        s.undrafted_share.map_or_else(unknown, |share| format!("{:.1}%", 100.0 * share)),
+        "",
+    );
+    row(
+        "step time",
+        s.step_seconds.map_or_else(unknown, |t| format!("{:.2} ms", 1e3 * t)),
+        if s.step_seconds.is_some() { "mean, drafting included" } else { "not reported" },
+    );
+    row("speed", s.tokens_per_second.map_or_else(unknown, |v| format!("{v:.1} tokens/s")), "");
+    row(
+        "B",
+        s.budget.map_or_else(unknown, |b| b.to_string()),
+        "tokens of a verify pass, root included",
+    );
+    ceilings(s, source, &mut row);
+    let mut text = table::lines(&rows);
+    text.push_str(ABSENT);
+    text.push('\n');
+    text
+}
+
+fn ceilings(s: &Summary, source: Source, row: &mut impl FnMut(&str, String, &str)) {
+    let batch = s.budget.map_or_else(|| "-".to_owned(), |b| (b - 1).to_string());
+    row("ceiling: B - 1", batch, if s.greedy { "greedy text: the only ceiling" } else { "exact" });
+    let (found, how) = match (&s.estimates, &s.reference) {
+        (Some(found), _) => (
+            Some(found),
+            format!(
+                "estimate, 95% interval, {} positions of {} texts",
+                found.positions, found.texts
+            ),
+        ),
+        (None, Some(found)) => {
+            (Some(found), "reference: the same contexts at temperature 1".to_owned())
+        }
+        (None, None) => (None, String::new()),
+    };
+    let Some(found) = found else {
+        let why = match source {
+            Source::Counters => "needs --probe: the entropy of others' text is not reported",
+            Source::Probe => "no distributions were reported",
+            Source::Files => "these files hold no distributions",
+        };
+        row("mu, mu2, fluid", "-".to_owned(), why);
+        return;
+    };
+    for (name, value) in [
+        ("mu (nats)", found.mu),
+        ("mu2 (nats^2)", found.mu2),
+        ("ceiling: renewal", found.renewal),
+        ("ceiling: renewal, tuned", found.renewal_tuned),
+        ("ceiling: fluid at B - 1", found.fluid),
+        ("ceiling: fluid at the mean draft", found.fluid_at_mean),
+        ("ceiling: chains of B - 1", found.chain),
+        ("oracle chain of B - 1", found.oracle_chain),
+        ("oracle chain as drafted", found.oracle_chain_at_drafted),
+    ] {
+        if let Some(value) = value {
+            row(name, estimate(value), &how);
+        }
+    }
+    if let Some(accepted) = found.accepted_at_marks {
+        row(
+            "accepted at these steps",
+            estimate(accepted),
+            &format!("{} steps compared with the target's own chain", found.marks),
+        );
+    }
+    if let Some(light) = s.light {
+        let at = format!("tokens/s at B = {}, from this server's step times", light.best_budget);
+        row("speed of light c", estimate(light.ceiling), &at);
+        row("v / c", estimate(light.share), "");
+    }
+}
+
+fn estimate(e: Estimate) -> String {
+    match e.interval {
+        Some(i) => format!("{:.3} [{:.3}, {:.3}]", e.value, i.low, i.high),
+        None => format!("{:.3} (too few texts for an interval)", e.value),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn foreign_names_are_made_visible_and_nothing_is_no_number() {
+        let identity = Identity { model: Some("\u{1b}[31mx".into()), ..Identity::default() };
+        let line = server(Engine::Vllm, &identity, "http://127.0.0.1:1");
+        assert_eq!(line, "vllm at http://127.0.0.1:1, model \\u{1b}[31mx");
+        let text = table(&Summary::default(), None, Source::Counters);
+        assert!(
+            !text.contains("NaN")
+                && text.contains("needs --probe")
+                && text.contains("not available from outside")
+        );
+        assert_eq!(
+            window(&Window { seconds: 2.0, ..Window::default() }),
+            "  2.0 s: nothing counted"
+        );
+    }
+}
