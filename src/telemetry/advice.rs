@@ -179,8 +179,8 @@ pub fn predicted_gains<'a>(
             }
         }
         // A tree that is smaller than the budget stays as it is.
-        for row in 3 + next..rows {
-            unit[row].add(1.0 + mass, seconds(size), 1.0);
+        for sums in &mut unit[3 + next..] {
+            sums.add(1.0 + mass, seconds(size), 1.0);
         }
     }
     let gains = |times: &dyn Fn(usize) -> f64| {

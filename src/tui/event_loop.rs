@@ -111,7 +111,7 @@ pub struct ScreenOptions {
 /// Creates the channel for engine events: the sender's callback and the receiver.
 ///
 /// The engine's thread calls the callback with every event; it returns `false` once the receiver is
-/// gone. While [`QUEUED_EVENTS`] events wait for the screen, it blocks: an engine that is faster
+/// gone. While 256 events wait for the screen, it blocks: an engine that is faster
 /// than the screen, or a terminal that stops reading, would fill the memory otherwise.
 pub fn channel<N: Send + 'static>() -> (impl FnMut(N) -> bool + Send + 'static, Receiver<N>) {
     let (sender, events) = tokio::sync::mpsc::channel(QUEUED_EVENTS);

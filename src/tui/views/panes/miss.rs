@@ -206,7 +206,7 @@ fn lists(miss: &Miss, plain: bool, y: usize, pen: &mut Pen) {
             let bar_role = if role == Role::Base { Role::Plot } else { role };
             let start = x + words + 6;
             pen.rule(start, start + cells / 8, y, pen.glyphs().level_right(8), bar_role);
-            if cells % 8 > 0 {
+            if !cells.is_multiple_of(8) {
                 pen.text(start + cells / 8, y, pen.glyphs().level_right(cells % 8), bar_role);
             }
         }

@@ -34,7 +34,7 @@ pub fn summary(state: &State) -> (Vec<String>, Role) {
 /// Names the ranges that begin at these values.
 fn ranges(from: &[usize]) -> Vec<String> {
     let short = |n: usize| {
-        if n >= 1024 && n % 1024 == 0 { format!("{}k", n / 1024) } else { n.to_string() }
+        if n >= 1024 && n.is_multiple_of(1024) { format!("{}k", n / 1024) } else { n.to_string() }
     };
     let name = |(i, &low): (usize, &usize)| match from.get(i + 1) {
         Some(&high) => format!("{} to {}", short(low), high - 1),
@@ -55,7 +55,7 @@ fn tables(state: &State) -> Vec<RateTable> {
             .map(|&class| (class.name().to_owned(), rates.class(class)))
             .collect(),
     );
-    classes.sort_by(|a, b| b.1.misses.cmp(&a.1.misses));
+    classes.sort_by_key(|class| std::cmp::Reverse(class.1.misses));
     let depth = |(i, rate): (usize, &MissRate)| {
         let more = if i + 1 == rates.depths().len() { "+" } else { "" };
         (format!("depth {}{more}", i + 1), *rate)
@@ -169,7 +169,7 @@ fn draw(table: &RateTable, rows: usize, pen: &mut Pen) {
             let cells = (ratio / most * (bar * 8) as f64).round() as usize;
             let start = ratio_end + 1;
             pen.rule(start, start + cells / 8, y, pen.glyphs().level_right(8), role);
-            if cells % 8 > 0 {
+            if !cells.is_multiple_of(8) {
                 pen.text(start + cells / 8, y, pen.glyphs().level_right(cells % 8), role);
             }
         }
