@@ -25,6 +25,7 @@ mod options;
 mod outcome;
 mod pace;
 mod protocol;
+mod recording;
 #[cfg(test)]
 mod sampled_tests;
 mod session;
@@ -43,6 +44,7 @@ pub(crate) use load::{Engine, load, load_each};
 pub use options::{EngineOptions, Prompt};
 pub use pace::Pace;
 pub use protocol::*;
+pub use recording::{EventReader, Recorded, Recorder, RunContext, entries};
 pub use session::{Session, SessionError};
 pub use settings::{AUTO_BUDGET, BadSetting, MAX_BUDGET};
 pub use vocabulary::{TextStream, Vocabulary};

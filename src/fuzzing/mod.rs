@@ -58,12 +58,16 @@ targets! {
     gguf: 2000,
     hardware_toml: 4000,
     head: 2000,
+    import: 4000,
     models_toml: 4000,
     pass_costs: 4000,
     plot_table: 500,
     prompts: 4000,
+    #[cfg(feature = "tui")]
+    recording: 1000,
     safetensors: 2000,
     sanitize: 4000,
+    server_metrics: 4000,
     table_state: 4000,
     #[cfg(feature = "tui")]
     theme: 4000,

@@ -3,6 +3,9 @@
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
+use crate::attach::import::Imported;
+use crate::attach::lines::AttachSummaryLine;
+use crate::attach::{self, Counters};
 use crate::cli::bench::{compare, report::BenchReport};
 use crate::cli::plot::draw;
 use crate::cli::prompts;
@@ -355,4 +358,64 @@ pub fn sanitize(bytes: &[u8], _: &Path) -> bool {
         });
     }
     true
+}
+
+/// Files that other engines write about their speculation.
+pub fn import(bytes: &[u8], _: &Path) -> bool {
+    let mut imported = Imported::default();
+    if accept(imported.read("file", bytes)).is_none() {
+        return false;
+    }
+    for step in imported.steps() {
+        if let (Some(accepted), Some(drafted)) = (step.accepted, step.drafted) {
+            assert!(accepted <= drafted, "{step:?}");
+        }
+    }
+    let summary = serde_json::to_string(&AttachSummaryLine::from(&imported.summary()));
+    assert!(!summary.expect("a summary that JSON can hold").is_empty());
+    true
+}
+
+/// Metrics of running servers, in the text format of Prometheus.
+pub fn server_metrics(bytes: &[u8], _: &Path) -> bool {
+    let text = String::from_utf8_lossy(bytes);
+    let parsers: [fn(&str) -> Counters; 6] = [
+        attach::llama::counters,
+        attach::vllm::counters,
+        attach::sglang::counters,
+        attach::tgi::counters,
+        attach::mistral::counters,
+        attach::tensorrt::counters,
+    ];
+    let none = Counters::default();
+    let mut found = false;
+    for parse in parsers {
+        let counters = parse(&text);
+        found |= counters != none;
+        let _ = (counters.fell_below(&none), counters.since(&none, 1.0));
+        let _ = counters.since(&counters, 0.0);
+    }
+    found
+}
+
+/// Recordings of runs, as their lines before compression: mutants of compressed bytes would fail
+/// at the checksum.
+#[cfg(feature = "tui")]
+pub fn recording(bytes: &[u8], _: &Path) -> bool {
+    use crate::engine::EventReader;
+    use crate::telemetry::recording::RecordingEnd;
+    use crate::tui::testing::draw_all_views;
+    use crate::tui::{State, apply};
+
+    let packed = zstd::encode_all(bytes, 1).expect("compression in memory");
+    let Some(mut events) = accept(EventReader::new(&packed[..])) else { return false };
+    let mut state = State::new(1);
+    for (at, recorded) in events.by_ref() {
+        apply(&mut state, at, recorded);
+    }
+    if let Some(RecordingEnd::Damaged(_, problem)) = events.end() {
+        check_line(problem);
+    }
+    draw_all_views(&mut state);
+    matches!(events.end(), Some(RecordingEnd::Whole))
 }

@@ -17,6 +17,7 @@ mod overlap;
 mod plain;
 mod rates;
 mod record;
+pub mod recording;
 mod reliability;
 mod summary;
 #[cfg(test)]

@@ -11,6 +11,33 @@ use crate::theory::capacity;
 use crate::tree::TokenId;
 use crate::verify::Rule;
 
+/// Description of a run, fixed while it lasts.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct RunInfo {
+    /// Version of speclight that made the run.
+    pub version: String,
+    /// Name of the target model.
+    pub model: String,
+    /// Quantization of the target's weights, such as "Q4_1".
+    pub quantisation: String,
+    /// SHA-256 of the target's file in hexadecimal, if known.
+    pub sha256: Option<String>,
+    /// Device and kernel, such as "cpu (avx2, 2 threads)".
+    pub device: String,
+    /// Context length in tokens.
+    pub context: usize,
+    /// Vocabulary size in tokens.
+    pub vocabulary: usize,
+    /// Names of the drafters available in this run, in the order of the drafter key.
+    pub drafters: Vec<String>,
+    /// Cost of one draft in words, for each of `drafters`.
+    pub drafter_costs: Vec<String>,
+    /// Names of the tree shapes available in this run.
+    pub shapes: Vec<String>,
+    /// Texts of the prompts, before the chat template is applied.
+    pub prompts: Vec<String>,
+}
+
 /// Token tree of a step as verified. All lists have one entry per node, the root (the pending
 /// token) first.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
