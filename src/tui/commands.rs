@@ -375,6 +375,18 @@ pub const COMMANDS: &[CommandEntry] = &[
     engine_entry("seed", &[key('g')], true, "next random seed (no effect when greedy)", seed),
     entry("theme", &[key('c')], true, "next theme", theme),
     entry("write", &[key('w')], false, "write the scoreboard of runs to a file", write_runs),
+    entry(
+        "record",
+        &[key('R')],
+        false,
+        "record the run to a file that speclight replay shows; again: end the recording",
+        |_, e| {
+            e.push(Effect::Record);
+        },
+    ),
+    entry("picture", &[key('S')], false, "save a picture of the screen to a file", |_, e| {
+        e.push(Effect::Picture)
+    }),
 ];
 
 const fn entry(

@@ -57,6 +57,9 @@ pub trait Screen {
     /// Returns whether the passing of time alone changes the picture.
     fn ages(&self) -> bool;
 
+    /// Saves a picture of the screen at this size, and says so in the state.
+    fn take_picture(&mut self, _themes: &[Theme], _area: Rect) {}
+
     /// Returns the command that ends the engine.
     fn quit() -> Self::Order;
 
@@ -154,12 +157,12 @@ pub enum ExitReason {
 pub fn check_terminal() -> Result<()> {
     if !stdout().is_terminal() || !std::io::stdin().is_terminal() {
         bail!(
-            "the monitor needs a terminal for its screen and keys: run `speclight run` where there is none"
+            "the screen and its keys need a terminal: use `speclight run`, or `speclight export` for recordings"
         );
     }
     if std::env::var_os("TERM").is_some_and(|term| term == "dumb") {
         bail!(
-            "the monitor needs a terminal that can move its cursor, and TERM is dumb: run `speclight run` there"
+            "the screen needs a terminal that can move its cursor, and TERM is dumb: use `speclight run`, or `speclight export` for recordings"
         );
     }
     Ok(())
@@ -308,6 +311,13 @@ async fn turn<S: Screen>(
                     Effect::Write { stem, ending, text } => {
                         waiting.push(Msg::Written(write_new(Path::new("."), stem, ending, &text)))
                     }
+                    Effect::Picture => {
+                        let area =
+                            terminal.size().map(|size| Rect::new(0, 0, size.width, size.height));
+                        screen.take_picture(&options.themes, area.unwrap_or_default());
+                    }
+                    // Carried out by the screen that records.
+                    Effect::Record => {}
                 }
             }
         }

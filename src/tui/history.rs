@@ -32,7 +32,7 @@ pub struct Step {
     /// Result of the oracle search, once available.
     pub look: Option<OracleResult>,
     /// Set if the search was scheduled by the search interval, not requested by the user.
-    searched: bool,
+    pub(super) searched: bool,
     /// Search result as counted in the averages so far.
     counted: Option<OracleResult>,
     /// Mass of the oracle trees of its context by size, once its search has ended.

@@ -46,4 +46,8 @@ pub enum Effect<C = Command> {
         /// Contents of the file.
         text: String,
     },
+    /// Start or end a recording.
+    Record,
+    /// Save a picture of the screen.
+    Picture,
 }

@@ -307,6 +307,8 @@ pub struct State {
     pub keys: Arc<Keymap>,
     /// Presets that the palette offers.
     pub presets: Arc<Vec<Preset>>,
+    /// Set while the run is recorded.
+    pub recording: bool,
     /// Message in the footer.
     pub notice: Option<Notice>,
     /// Index of the theme in use.
@@ -367,6 +369,7 @@ impl State {
             recalls: LineRecalls::default(),
             keys: Arc::default(),
             presets: Arc::default(),
+            recording: false,
             notice: None,
             theme: 0,
             themes: themes.max(1),

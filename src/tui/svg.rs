@@ -19,9 +19,7 @@ const LETTER: f64 = 14.0;
 /// Cells without a color of their own get those of the theme's base style. Where the theme leaves
 /// these to the terminal, they are light gray on near black.
 pub fn svg(buffer: &Buffer, theme: &Theme) -> String {
-    let base = theme.style(Role::Base);
-    let foreground = colour(base.fg.unwrap_or(Color::Reset), (0xd0, 0xd6, 0xde));
-    let background = colour(base.bg.unwrap_or(Color::Reset), (0x11, 0x15, 0x1c));
+    let (foreground, background) = base_colors(theme);
     let area = buffer.area;
     let (width, height) = (f64::from(area.width) * CELL.0, f64::from(area.height) * CELL.1);
     let mut out = format!(
@@ -68,20 +66,31 @@ pub fn svg(buffer: &Buffer, theme: &Theme) -> String {
     out
 }
 
+/// Returns the colors of cells without one of their own: foreground and background.
+pub(super) fn base_colors(theme: &Theme) -> (Rgb, Rgb) {
+    let base = theme.style(Role::Base);
+    let foreground = colour(base.fg.unwrap_or(Color::Reset), (0xd0, 0xd6, 0xde));
+    (foreground, colour(base.bg.unwrap_or(Color::Reset), (0x11, 0x15, 0x1c)))
+}
+
+/// Returns the foreground color of a role.
+pub(super) fn role_color(theme: &Theme, role: Role) -> Rgb {
+    colour(theme.style(role).fg.unwrap_or(Color::Reset), base_colors(theme).0)
+}
+
+/// Red, green, and blue.
+type Rgb = (u8, u8, u8);
+
 /// Resolved style of a cell.
 #[derive(PartialEq)]
-struct CellStyle {
-    fg: (u8, u8, u8),
-    bg: (u8, u8, u8),
-    modifier: Modifier,
+pub(super) struct CellStyle {
+    pub(super) fg: Rgb,
+    pub(super) bg: Rgb,
+    pub(super) modifier: Modifier,
 }
 
 impl CellStyle {
-    fn of(
-        cell: &ratatui::buffer::Cell,
-        foreground: (u8, u8, u8),
-        background: (u8, u8, u8),
-    ) -> CellStyle {
+    pub(super) fn of(cell: &ratatui::buffer::Cell, foreground: Rgb, background: Rgb) -> CellStyle {
         let (mut fg, mut bg) = (colour(cell.fg, foreground), colour(cell.bg, background));
         if cell.modifier.contains(Modifier::REVERSED) {
             std::mem::swap(&mut fg, &mut bg);
@@ -122,34 +131,20 @@ fn run(
         );
         return;
     }
-    if let Some(bits) = text
-        .chars()
-        .next()
-        .map(u32::from)
-        .filter(|c| (0x2801..=0x28ff).contains(c))
-        .map(|c| c - 0x2800)
-    {
-        // Braille as a 2 by 4 grid of dots that lines up across cells, since few fonts have these
-        // characters.
-        const DOTS: [(f64, f64); 8] =
-            [(0., 0.), (0., 1.), (0., 2.), (1., 0.), (1., 1.), (1., 2.), (0., 3.), (1., 3.)];
+    if let Some(dots) = braille_dots(text) {
         let (wide, tall) = (CELL.0 / 2.0, CELL.1 / 4.0);
         let mut path = String::new();
-        for (_, (column, row)) in DOTS.iter().enumerate().filter(|(i, _)| bits & 1 << i != 0) {
-            let (left, top) =
-                (x + column * wide + (wide - 2.2) / 2.0, y + row * tall + (tall - 2.2) / 2.0);
+        for (column, row) in dots {
+            let (left, top) = (
+                x + column as f64 * wide + (wide - 2.2) / 2.0,
+                y + row as f64 * tall + (tall - 2.2) / 2.0,
+            );
             let _ = write!(path, "M{left:.1} {top:.1}h2.2v2.2h-2.2z");
         }
         let _ = writeln!(out, "<path d=\"{path}\" fill=\"{}\"/>", hex(look.fg));
         return;
     }
-    let shade = match text {
-        "░" => Some(0.25),
-        "▒" => Some(0.5),
-        "▓" => Some(0.75),
-        _ => None,
-    };
-    if let Some(opacity) = shade {
+    if let Some(opacity) = shade_opacity(text) {
         // Exactly as wide as the cell, whatever the font: overlapping cells would show a seam.
         let (wide, tall) = CELL;
         let _ = writeln!(
@@ -213,8 +208,29 @@ fn run(
     out.push_str("</text>\n");
 }
 
+/// Returns the opacity of a shade character.
+pub(super) fn shade_opacity(text: &str) -> Option<f64> {
+    match text {
+        "░" => Some(0.25),
+        "▒" => Some(0.5),
+        "▓" => Some(0.75),
+        _ => None,
+    }
+}
+
+/// Returns the dots of a braille character: column and row in a grid of 2 by 4.
+///
+/// They are drawn as squares that line up across cells, since few fonts have these characters.
+pub(super) fn braille_dots(text: &str) -> Option<impl Iterator<Item = (usize, usize)> + use<>> {
+    const DOTS: [(usize, usize); 8] =
+        [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2), (0, 3), (1, 3)];
+    let bits =
+        text.chars().next().map(u32::from).filter(|c| (0x2801..=0x28ff).contains(c))? - 0x2800;
+    Some(DOTS.into_iter().enumerate().filter(move |(i, _)| bits & 1 << i != 0).map(|(_, dot)| dot))
+}
+
 /// Returns which arms a box-drawing character has: left, right, up, down.
-fn line_ends(text: &str) -> Option<[bool; 4]> {
+pub(super) fn line_ends(text: &str) -> Option<[bool; 4]> {
     Some(match text {
         "─" | "━" => [true, true, false, false],
         "│" | "┆" => [false, false, true, true],
@@ -232,7 +248,7 @@ fn colour(colour: Color, default: (u8, u8, u8)) -> (u8, u8, u8) {
     }
 }
 
-fn hex((r, g, b): (u8, u8, u8)) -> String {
+pub(super) fn hex((r, g, b): Rgb) -> String {
     format!("#{r:02x}{g:02x}{b:02x}")
 }
 

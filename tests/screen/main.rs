@@ -9,6 +9,7 @@ mod compare;
 mod contrast;
 mod history;
 mod properties;
+mod replay;
 mod snapshots;
 mod themes;
 mod time;

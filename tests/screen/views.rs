@@ -92,7 +92,7 @@ fn trees_without_an_oracle_say_why() {
     };
     for (name, settings) in [("greedy", greedy), ("sampled", sampled)] {
         let mut state = running(&settings, 40);
-        state.view = View::Tree;
+        press(&mut state, &["2"]);
         let mut all = String::new();
         for keys in [&[][..], &["i"], &["O"], &["i", "i"]] {
             press(&mut state, keys);

@@ -12,6 +12,7 @@ mod panes;
 mod pen;
 mod plot;
 mod ruler;
+mod status_line;
 mod training;
 
 pub use attach::draw_attached;
@@ -19,6 +20,7 @@ pub use compare::draw_compare;
 pub use layout::{LayoutVariant, MIN_SCREEN, ScreenLayout as Places, places};
 pub use panes::{Target, target};
 pub use ruler::{PlacedLabel, RulerMark, Side, place};
+pub use status_line::draw_status_line;
 pub use training::draw_training;
 
 use ratatui::Frame;

@@ -89,7 +89,7 @@ pub fn items(pen: &mut Pen, y: usize, end: usize, items: Vec<Item>) {
 /// Draws the header: model, settings, and run state.
 pub fn header(state: &State, pen: &mut Pen) {
     let glyphs = pen.glyphs();
-    let (word, role) = match (&state.phase, state.motion, state.selected) {
+    let (mut word, role) = match (&state.phase, state.motion, state.selected) {
         (Phase::Loading(..), ..) => ("loading".to_owned(), Role::StatePaused),
         (Phase::Finished, _, None) => ("finished".to_owned(), Role::StatePaused),
         (_, _, Some(n)) => (
@@ -104,6 +104,9 @@ pub fn header(state: &State, pen: &mut Pen) {
         (_, RunState::Paused, _) => (format!("{} paused", glyphs.paused), Role::StatePaused),
         (_, RunState::Resuming, _) => (format!("{} resuming", glyphs.live), Role::StateLive),
     };
+    if state.recording {
+        word.push_str(" rec");
+    }
     let end = pen.width().saturating_sub(pen.measure(&word) + 3);
     let info = &state.info;
     let model = if info.model.is_empty() {

@@ -51,7 +51,7 @@ pub const DEFINITIONS: &[(&str, &str)] = &[
 ];
 
 /// Returns the glyphs with their roles and meanings.
-fn signs(glyphs: &Glyphs) -> [(&'static str, Role, &'static str); 9] {
+fn signs(glyphs: &Glyphs) -> [(&'static str, Role, &'static str); 10] {
     [
         (glyphs.accepted, Role::NodeAccepted, "accepted"),
         (glyphs.bonus, Role::NodeBonus, "bonus: the token that the target chose itself"),
@@ -63,7 +63,12 @@ fn signs(glyphs: &Glyphs) -> [(&'static str, Role, &'static str); 9] {
         (glyphs.unreached, Role::NodeUnreached, "unreached: its parent was not accepted"),
         (glyphs.cut, Role::NodeUnreached, "cut by the budget: drafted, but not verified"),
         (glyphs.root, Role::NodeRoot, "root: the pending token, already in the text"),
-        (glyphs.change, Role::PlotChange, "settings changed here"),
+        (glyphs.oracle, Role::NodeUnreached, "in the oracle's tree, but not drafted"),
+        (
+            glyphs.change,
+            Role::PlotChange,
+            "settings changed here; in the tree, a node of the oracle",
+        ),
         (glyphs.down, Role::GaugeCeiling, "a ceiling on the gauge"),
         (glyphs.up, Role::GaugeAccepted, "accepted length and E[X|T] on the gauge"),
     ]

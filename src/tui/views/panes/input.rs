@@ -21,7 +21,10 @@ fn hints(state: &State, input: &LineInput) -> Vec<(String, String)> {
                     "text".to_owned(),
                     "steps that emitted or missed it; quotes take it as it is".to_owned(),
                 ),
-                ("knowledge".to_owned(), "a cause: knowledge, ranking, budget, unlucky".to_owned()),
+                (
+                    "knowledge".to_owned(),
+                    "a cause: knowledge, vocabulary, ranking, budget, unlucky".to_owned(),
+                ),
             ];
             let fields: Vec<&str> = Query::fields().map(|(name, _)| name).collect();
             all.push(("depth>3".to_owned(), format!("<, <=, =, >=, > with {}", fields.join(", "))));

@@ -212,6 +212,7 @@ fn lines(glyphs: &Glyphs) -> Vec<SheetLine> {
     ]);
     for (name, words) in [
         ("knowledge", "the drafter did not propose it"),
+        ("vocabulary", "the drafter can't propose it: it is outside the draft vocabulary"),
         ("ranking", "the drafter proposed it, at a worse rank than the target's"),
         (
             "budget",

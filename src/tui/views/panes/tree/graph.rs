@@ -203,6 +203,7 @@ pub fn graph(step: &Step, shown: Shown, pen: &mut Pen) {
         let more = match (hidden, deepest - levels) {
             (0, 0) => String::new(),
             (hidden, 0) => format!("  {} {hidden} less likely nodes hidden", glyphs.ellipsis),
+            (_, 1) => format!("  {} 1 level beyond the edge", glyphs.ellipsis),
             (_, deeper) => format!("  {} {deeper} levels beyond the edge", glyphs.ellipsis),
         };
         let forms = [format!("{key}{more}"), more.trim_start().to_owned()];
