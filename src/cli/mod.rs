@@ -9,6 +9,7 @@ mod compare;
 mod completions;
 mod doctor;
 mod errors;
+mod export;
 mod import;
 mod interrupt;
 mod lines;
@@ -21,6 +22,7 @@ mod overlap;
 pub(crate) mod plot;
 mod progress;
 pub(crate) mod prompts;
+mod replay;
 mod run;
 pub(crate) mod study;
 mod table;
@@ -31,6 +33,7 @@ pub use bench::{BenchOptions, bandwidth, steady};
 pub use compare::CompareOptions;
 pub use completions::CompletionsOptions;
 pub use errors::{format_usage_error, is_broken_pipe, one_line, report_panics, warn};
+pub use export::ExportOptions;
 pub use import::ImportOptions;
 pub use interrupt::prepare_signals;
 pub use machine::{cpu_name, features as cpu_features};
@@ -38,6 +41,7 @@ pub use models::{Action, ModelsOptions};
 pub use options::{DecodeOptions, MonitorOptions, RunOptions};
 pub use plot::PlotOptions;
 pub use prompts::{PromptError, built_in, read_files};
+pub use replay::{DemoOptions, ReplayOptions};
 pub use study::table::TableOptions;
 pub use study::{OutputOptions, StudyOptions};
 pub use table::lines as columns;
@@ -59,6 +63,8 @@ Examples:
                                                write each step as a JSON line
   speclight compare --setting drafter=ngram --setting drafter=suffix
                                                compare two settings on the same text
+  speclight --record run.rec                   record; then speclight replay, export
+  speclight demo                               a recorded run, without a model
   speclight models                             list models and which are downloaded
   speclight attach http://127.0.0.1:8080       gauge a running server
   speclight models fetch TinyLlama-1.1B-Chat   download a model
@@ -178,6 +184,26 @@ pub enum Command {
     /// request metrics of SGLang, and the log lines of vLLM, SGLang, and mistral.rs for means over
     /// windows. Text and JSON are those of `speclight attach`.
     Import(ImportOptions),
+    /// Replay a recorded run
+    ///
+    /// Shows the screen of a run that was recorded with --record, or with the R key of the monitor.
+    /// No model is needed. All keys that look work: pause, step, panes, zoom, help. Keys that need
+    /// the engine say so. A recording of a program that was killed replays up to its last whole
+    /// line; it is then named FILE.part.
+    Replay(ReplayOptions),
+    /// Replay a recorded run that ships with the program
+    ///
+    /// Shows what the monitor looks like, with captions, without a model or a network.
+    Demo(DemoOptions),
+    /// Export a recording as picture, animation, page or table
+    ///
+    /// The ending of OUT selects the format: .svg and .png draw the screen after the last step (or
+    /// after --at), .cast (asciinema) and .gif play the run, .html is one page with the screen, the
+    /// curves and the misses, which opens without a network. .csv and .parquet hold one row for each
+    /// step, or with --rows nodes one for each node of each tree; units are seconds and nats.
+    ///
+    /// A recording that was cut is exported up to there; the exit status is then 1.
+    Export(ExportOptions),
     /// List, fetch and verify models
     ///
     /// Lists the models that --model accepts by name, with their state, size and source. A
@@ -237,6 +263,9 @@ pub fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Some(Command::Table(options)) => study::table::run(options),
         Some(Command::Compare(options)) => compare::run(options),
         Some(Command::Plot(options)) => plot::run(options),
+        Some(Command::Replay(options)) => replay::run(options),
+        Some(Command::Demo(options)) => replay::demo(options),
+        Some(Command::Export(options)) => export::run(options),
         Some(Command::Models(options)) => models::run(options),
         Some(Command::Attach(options)) => attach::run(options),
         Some(Command::Import(options)) => import::run(&options),

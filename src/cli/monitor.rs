@@ -1,6 +1,10 @@
 //! `speclight` without a subcommand: starts the monitor.
 
 use std::process::ExitCode;
+#[cfg(feature = "tui")]
+use std::sync::Arc;
+#[cfg(feature = "tui")]
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::MonitorOptions;
 
@@ -13,10 +17,8 @@ use super::MonitorOptions;
 /// If the monitor can't start, or the engine fails.
 #[cfg(feature = "tui")]
 pub fn run(options: MonitorOptions) -> anyhow::Result<ExitCode> {
-    use std::sync::Arc;
-
     use crate::tui::theme::{self, TerminalAbilities, Theme};
-    use crate::tui::{self, EngineLink, ExitReason, Mouse, State};
+    use crate::tui::{self, EngineLink, ExitReason, Monitor, Mouse, State};
     use crate::{engine, registry};
 
     tui::check_terminal()?;
@@ -39,8 +41,17 @@ pub fn run(options: MonitorOptions) -> anyhow::Result<ExitCode> {
     let engine_options =
         options.options.engine(options.once, &mut |line| super::errors::warn(&line))?;
 
-    let (sink, events) = tui::channel();
-    let (commands, thread) = engine::spawn(engine_options, sink);
+    // Before the model is fetched, so that a file that can't be written is reported at once.
+    let recorder = options.record.as_deref();
+    let recorder =
+        recorder.map(|path| super::replay::recorder(path, &options.options)).transpose()?;
+    let (mut sink, events) = tui::channel();
+    let loaded = Arc::new(AtomicBool::new(false));
+    let ready = Arc::clone(&loaded);
+    let (commands, thread) = engine::spawn(engine_options, move |event| {
+        ready.fetch_or(matches!(event, engine::Event::Ready { .. }), Ordering::Relaxed);
+        sink(event)
+    });
     let look_every = super::options::MONITOR_SEARCH_INTERVAL;
     let _ = commands.send(engine::Command::SearchEvery(look_every));
     let pace = options.pace.unwrap_or_default();
@@ -48,12 +59,19 @@ pub fn run(options: MonitorOptions) -> anyhow::Result<ExitCode> {
     let slow_start = options.pace.is_none().then_some(0);
     let (keys, presets) = (Arc::new(config.keys), Arc::new(presets));
     let state = State { look_every, pace, slow_start, keys, presets, ..State::new(themes.len()) };
+    let context = super::replay::run_context(&options.options);
+    let monitor = Monitor::new(state, recorder, context, options.picture);
     let mouse = if options.no_mouse { Mouse::Free } else { Mouse::Captured };
-    let exit = tui::run(
-        tui::ScreenOptions { themes, mouse },
-        state,
-        EngineLink { commands, events, thread },
-    )?;
+    let screen = tui::ScreenOptions { themes, mouse };
+    let link = EngineLink { commands, events, thread };
+    let exit = tui::show(monitor, screen, link).map_err(|error| {
+        if loaded.load(Ordering::Relaxed) {
+            error
+        } else {
+            // A first start without a network is where a model is missing.
+            anyhow::anyhow!("{error:#}; `speclight demo` shows a recorded run without a model")
+        }
+    })?;
     for line in &exit.summary {
         // A terminal that is gone needs no summary.
         let _ = super::errors::print_line(line);

@@ -211,6 +211,23 @@ pub struct MonitorOptions {
     /// Leave the mouse to the terminal
     #[arg(long, help_heading = "Screen")]
     pub no_mouse: bool,
+    /// Record the run to a file, for `speclight replay` and `speclight export`
+    ///
+    /// Written as FILE.part, which can be replayed at any time, and renamed at the end. The key R
+    /// starts a recording later.
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub record: Option<PathBuf>,
+    /// Format of pictures taken with the key S: svg or png
+    #[cfg(feature = "tui")]
+    #[arg(
+        long,
+        value_name = "FORMAT",
+        value_enum,
+        default_value = "svg",
+        hide_possible_values = true,
+        help_heading = "Screen"
+    )]
+    pub picture: crate::tui::Picture,
     /// Arguments of the program, and the names of those given, for defaults of the config folder.
     #[arg(skip)]
     pub(super) given: Given,
@@ -235,6 +252,11 @@ pub struct RunOptions {
     /// JSON lines output for run, steps and summary; - is standard output
     #[arg(long, value_name = "FILE|-", help_heading = "Output")]
     pub json: Option<PathBuf>,
+    /// Record the run to a file, for `speclight replay` and `speclight export`
+    ///
+    /// Written as FILE.part, which can be replayed at any time, and renamed at the end.
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub record: Option<PathBuf>,
     /// Interval between oracle searches, in steps; 0 searches none
     ///
     /// After one step in K, the target itself is used to find the best tree of the step's budget,

@@ -146,6 +146,8 @@ fn completions_and_the_manual_come_from_the_definition() {
 }
 
 mod compare;
+#[cfg(feature = "tui")]
+mod export;
 mod foreign;
 #[path = "../common/model.rs"]
 mod model;

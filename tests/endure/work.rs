@@ -185,7 +185,7 @@ pub struct Work {
 }
 
 /// All kinds of work.
-pub const WORK: [Work; 4] = [
+pub const WORK: [Work; 5] = [
     Work {
         name: "fetch",
         args: "models fetch",
@@ -199,6 +199,13 @@ pub const WORK: [Work; 4] = [
         needs_model: true,
         check: ran,
         result: tokens,
+    },
+    Work {
+        name: "record",
+        args: "run --prompts ../prompts.jsonl --max-tokens 300 --drafter ngram --seed 3 --temperature 0.8 --record run.rec",
+        needs_model: true,
+        check: recorded,
+        result: recorded_tokens,
     },
     Work {
         name: "table",
@@ -273,12 +280,35 @@ fn ran(home: &Home) -> bool {
 
 /// Emitted tokens of all prompts.
 fn tokens(home: &Home) -> Value {
-    let lines = lines(home, "out/run.jsonl").unwrap();
+    emitted(&lines(home, "out/run.jsonl").unwrap())
+}
+
+fn emitted(lines: &[Value]) -> Value {
     lines
         .iter()
         .filter(|line| line["type"] == "step")
         .flat_map(|line| line["emitted"].as_array().unwrap().clone())
         .collect()
+}
+
+/// Lines of the recording, which must be whole under its final name.
+fn recording(home: &Home) -> Option<Vec<Value>> {
+    let bytes = read(&home.path("out/run.rec"))?;
+    let text = zstd::decode_all(&bytes[..]).expect("a recording that zstd can't read");
+    let lines = String::from_utf8(text).unwrap();
+    Some(lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect())
+}
+
+fn recorded(home: &Home) -> bool {
+    recording(home).is_some_and(|lines| {
+        assert_eq!(lines.last().unwrap()["type"], "end");
+        true
+    })
+}
+
+/// Emitted tokens of all prompts, from the recording.
+fn recorded_tokens(home: &Home) -> Value {
+    emitted(&recording(home).unwrap())
 }
 
 fn tabled(home: &Home) -> bool {

@@ -6,6 +6,7 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used)]
 
+mod attach;
 #[path = "../common/engine.rs"]
 mod engine;
 mod hostile;
@@ -13,9 +14,13 @@ mod keys;
 #[path = "../common/model.rs"]
 mod model;
 mod real;
+mod replay;
 #[path = "../common/script.rs"]
 mod script;
 mod stops;
+#[allow(dead_code)]
+#[path = "../attach/stub.rs"]
+mod stub;
 mod terminal;
 #[path = "../common/tiny_gguf.rs"]
 mod tiny_gguf;

@@ -10,6 +10,7 @@ mod program;
 mod errors;
 mod lossless;
 mod order;
+mod record;
 mod signals;
 mod train;
 

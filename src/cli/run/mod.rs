@@ -7,6 +7,7 @@ mod text;
 use std::io::{self, IsTerminal, Stdout};
 use std::process::ExitCode;
 use std::sync::mpsc;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, bail};
 use indicatif::ProgressBar;
@@ -17,8 +18,10 @@ use super::interrupt::Interrupt;
 use super::lines::AtomicOutput;
 use super::overlap::{NamedFile, check_outputs};
 use super::progress::{loading, message, style};
-use crate::engine::{self, Command, Event, RunInfo};
+use super::replay::recorder;
+use crate::engine::{self, Command, Event, Recorder, RunInfo};
 use crate::sanitize::sanitize_name;
+use crate::telemetry::recording::Entry;
 use crate::telemetry::{Ending, JsonLine, OracleResultLine, RunLine, StepRecord, Tally};
 use text::{TextOutput, TextStyle};
 
@@ -35,6 +38,8 @@ pub fn run(options: RunOptions) -> anyhow::Result<ExitCode> {
     check_outputs(&options.options.inputs(), &json.collect::<Vec<_>>())?;
     // Opened before the model is fetched, so that a file that can't be written is reported at once.
     let json = options.json.as_deref().map(AtomicOutput::open).transpose()?;
+    let record = options.record.as_deref();
+    let recorder = record.map(|path| recorder(path, &options.options)).transpose()?;
     let text = match &options.json {
         Some(path) if AtomicOutput::is_stdout(path) => None,
         _ => Some(TextOutput::new(
@@ -47,6 +52,8 @@ pub fn run(options: RunOptions) -> anyhow::Result<ExitCode> {
         options,
         interrupt,
         json,
+        recorder,
+        start: Instant::now(),
         text,
         bar,
         tally: Tally::default(),
@@ -57,6 +64,9 @@ pub fn run(options: RunOptions) -> anyhow::Result<ExitCode> {
     };
     // No commands follow, but the engine ends when the last sender is dropped.
     let (commands, orders) = mpsc::channel();
+    if let Some(recorder) = &report.recorder {
+        recorder.entry(Duration::ZERO, Entry::SearchEvery { steps: report.options.look_every });
+    }
     if report.options.look_every > 0 {
         let _ = commands.send(Command::SearchEvery(report.options.look_every));
     }
@@ -69,6 +79,9 @@ struct RunOutput {
     options: RunOptions,
     interrupt: Interrupt,
     json: Option<AtomicOutput>,
+    recorder: Option<Recorder>,
+    /// Start of the run, from which recorded times are counted.
+    start: Instant,
     text: Option<TextOutput<Stdout>>,
     bar: ProgressBar,
     tally: Tally,
@@ -83,6 +96,9 @@ struct RunOutput {
 impl RunOutput {
     /// Handles an event; returns false to stop the engine.
     fn take(&mut self, event: Event) -> bool {
+        if let Some(recorder) = &self.recorder {
+            recorder.event(self.start.elapsed(), &event);
+        }
         if let Err(error) = self.told(event) {
             self.error = Some(error);
         }
@@ -95,6 +111,9 @@ impl RunOutput {
                 if let Some(status) = self.interrupt.status() {
                     // A download can't be canceled through the return value of the event handler.
                     drop(self.json.take());
+                    if let Some(recorder) = self.recorder.take() {
+                        recorder.discard();
+                    }
                     self.bar.finish_and_clear();
                     crate::draft::end_processes();
                     std::process::exit(status.into());
@@ -213,11 +232,22 @@ impl RunOutput {
     fn finish(mut self) -> anyhow::Result<ExitCode> {
         self.bar.finish_and_clear();
         let ended = self.write(TextOutput::end);
+        let summary = self.tally.summary(None);
+        let recorded = match self.recorder.take() {
+            None => Ok(()),
+            // There is nothing to replay.
+            Some(recorder) if summary.steps == 0 => {
+                recorder.discard();
+                Ok(())
+            }
+            // Also after an error: what was recorded until then tells why.
+            Some(recorder) => recorder.finish().map(drop),
+        };
         if let Some(error) = self.error.take() {
             return Err(error);
         }
         ended?;
-        let summary = self.tally.summary(None);
+        recorded.context("can't write the recording")?;
         let interrupted = self.interrupt.status().map(ExitCode::from);
         if summary.steps == 0 {
             // No step is complete: drop the JSON file without giving it its name.

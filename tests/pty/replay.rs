@@ -1,0 +1,58 @@
+//! `speclight replay` and `speclight demo` in a pseudo-terminal; no model is there.
+
+use super::terminal::{Terminal, number};
+
+const DEMO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/cli/demo.rec");
+
+fn start(args: &[&str], folder: &tempfile::TempDir) -> Terminal {
+    let (cache, config) = (folder.path().join("cache"), folder.path().join("config"));
+    let vars = [
+        ("TERM", "xterm-256color"),
+        ("LANG", "C.UTF-8"),
+        ("COLORTERM", "truecolor"),
+        ("NO_COLOR", ""),
+        ("RUST_BACKTRACE", "0"),
+        ("SPECLIGHT_CACHE", cache.to_str().unwrap()),
+        ("SPECLIGHT_CONFIG", config.to_str().unwrap()),
+    ];
+    Terminal::start(env!("CARGO_BIN_EXE_speclight"), args, &vars, 120, 40)
+}
+
+#[test]
+fn the_demo_plays_pauses_and_takes_keys() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut t = start(&["demo", "--pace", "16"], &folder);
+    t.wait("the header", |s| s.contains("SmolLM2-135M-Instruct"));
+    t.wait("a caption", |s| s.contains("A 135M Llama on a CPU"));
+    t.wait("steps", |s| number(s, "step ").is_some_and(|step| step > 3));
+    t.send(" ");
+    t.wait("the pause", |s| s.contains("paused"));
+    let before = t.number("step ");
+    t.send(".");
+    t.wait("one step more", |s| number(s, "step ") == Some(before + 1));
+    for key in ["2", "3", "4", "5", "6", "7", "1", "i", "z", "z", "?"] {
+        t.send(key);
+    }
+    t.wait("the help", |s| s.contains("keys"));
+    t.send("x");
+    t.send("d");
+    t.wait("the reason", |s| s.contains("this is a recording"));
+    t.send("q");
+    assert_eq!(t.status(), 0);
+    t.settle();
+    assert!(t.restored(), "{}", t.left_behind());
+}
+
+#[test]
+fn a_cut_recording_plays_to_its_last_whole_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let whole = std::fs::read(DEMO).unwrap();
+    let path = folder.path().join("cut.rec");
+    std::fs::write(&path, &whole[..whole.len() / 2]).unwrap();
+    let mut t = start(&["replay", path.to_str().unwrap(), "--pace", "full"], &folder);
+    t.wait("the end", |s| s.contains("the recording was cut here"));
+    t.send("q");
+    assert_eq!(t.status(), 0);
+    t.settle();
+    assert!(t.restored(), "{}", t.left_behind());
+}
