@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use super::load::{Engine, load};
 use super::machine_load::LoadWatch;
 use super::step_search::StepSearch;
-use super::{Command, EngineOptions, Event, Pace, Prompt};
+use super::{Command, EngineOptions, Event, Pace, Prompt, Session};
 use crate::model::device::default_threads;
 use crate::sanitize::format_error_chain;
 use crate::telemetry::{Ending, StepSettings};
@@ -41,6 +41,8 @@ const PLAIN_TIME_FRACTION: (usize, f64, f64) = (8, 0.03, 0.01);
 const PROBE_TIME_FRACTION: (f64, f64) = (0.02, 0.005);
 /// Wait before a step after which the CPU and its caches count as cold.
 const COLD_AFTER: Duration = Duration::from_millis(5);
+/// Wait that is assumed before a single step, which a user requested.
+const SINGLE_STEP_WAIT: Duration = Duration::from_millis(100);
 /// Relative change of t(B), at any size, from which on it is reported.
 const COST_CHANGE: f64 = 0.01;
 /// Minimum time between two writes of t(B) to the cache folder.
@@ -259,13 +261,12 @@ impl Driver<'_> {
         if wait.is_zero() {
             return Ok(None);
         }
-        match self.orders.recv_timeout(wait) {
+        let warm_up = if wait < COLD_AFTER { Duration::ZERO } else { Session::warm_up_time(wait) };
+        match self.orders.recv_timeout(wait - warm_up) {
             Ok(order) => Ok(Some(order)),
             Err(RecvTimeoutError::Disconnected) => Err(End::Quit),
             Err(RecvTimeoutError::Timeout) => {
-                if wait >= COLD_AFTER {
-                    self.engine.session.warm_up().map_err(End::failed)?;
-                }
+                self.engine.session.warm_up(warm_up).map_err(End::failed)?;
                 Ok(None)
             }
         }
@@ -295,7 +296,11 @@ impl Driver<'_> {
                 self.tell(Event::Resumed)
             }
             // A running engine steps on its own, so that one more step means nothing.
-            Command::Step if self.paused => self.advance(),
+            Command::Step if self.paused => {
+                let warm_up = Session::warm_up_time(SINGLE_STEP_WAIT);
+                self.engine.session.warm_up(warm_up).map_err(End::failed)?;
+                self.advance()
+            }
             Command::Step => Ok(()),
             Command::Pace(pace) => {
                 self.pace = pace;

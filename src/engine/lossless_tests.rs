@@ -10,7 +10,9 @@ use super::testing::{LAYERS, TableDecoder, run, session, settings};
 use super::{Session, Vocabulary};
 use crate::distribution::{Sampling, TokenDist};
 use crate::draft::{Drafter, EarlyExit, ModelDrafter};
-use crate::telemetry::{BudgetReason, DepthRates, Ending, StepRecord, StepSettings, Tally};
+use crate::telemetry::{
+    BudgetReason, DepthRates, Ending, StageTimes, StepRecord, StepSettings, Tally,
+};
 use crate::theory::cost::CostCurve;
 use crate::tree::{TokenId, TokenTree};
 use crate::verify::verify;
@@ -38,6 +40,30 @@ fn plain(
         }
     }
     text.split_off(prompt.len())
+}
+
+#[test]
+fn rehearsed_steps_leave_no_trace() {
+    let table = TableDecoder::new(6, 3);
+    for drafter in DRAFTERS {
+        for (shape, temperature) in [("best-first", 1.0), ("chain", 0.0), ("static", 0.8)] {
+            let text = |rehearse: bool| {
+                let mut session = session(&table, &[], settings(drafter, shape, 6, temperature));
+                session.start("x", &[0, 1, 2, 0, 1], 60).unwrap();
+                let mut records = Vec::new();
+                loop {
+                    for _ in 0..if rehearse { records.len() % 3 } else { 0 } {
+                        session.rehearse().unwrap();
+                    }
+                    let Some(mut record) = session.step().unwrap() else { break };
+                    record.time = StageTimes::default();
+                    records.push(record);
+                }
+                records
+            };
+            assert_eq!(text(true), text(false), "{drafter} {shape} at {temperature}");
+        }
+    }
 }
 
 proptest! {

@@ -110,6 +110,8 @@ pub struct Session {
     planner: Planner,
     budget: BudgetPolicy,
     text: Option<Text>,
+    /// Size of the last step's verified tree, root included.
+    last_size: usize,
 }
 
 impl Session {
@@ -137,6 +139,7 @@ impl Session {
             planner: Planner::default(),
             budget: BudgetPolicy::default(),
             text: None,
+            last_size: 1,
         };
         session.set(settings)?;
         Ok(session)
@@ -475,6 +478,7 @@ impl Session {
                 && record.choice.is_none(),
         });
         text.step += 1;
+        self.last_size = tree.len();
         let shown = VerifyFeedback::new(tree, &record.tree.p, &left);
         drafter.learn(&shown);
         if self.settings.samples_trees() {
@@ -490,6 +494,40 @@ impl Session {
         };
         self.budget.learn(&asked, &record, &draft);
         Ok(Some(record))
+    }
+
+    /// Drafts and verifies as the next step will, and forgets the result.
+    ///
+    /// The tree has the size of the last step's. Leaves no trace in cache, text, or statistics.
+    ///
+    /// # Errors
+    /// If a forward or the drafter fails.
+    pub(super) fn rehearse(&mut self) -> Result<(), SessionError> {
+        let Some(text) = self.text.as_mut().filter(|text| text.ending.is_none()) else {
+            return Ok(());
+        };
+        let Some(&root) = text.tokens.last() else { return Ok(()) };
+        let room = self.target.capacity() - self.target.len();
+        let depth = text.end - text.tokens.len() - 1;
+        let limits = Limits { budget: self.last_size.min(room), depth };
+        if limits.budget == 0 {
+            return Ok(());
+        }
+        let drafter = &mut *self.drafters[self.drafter];
+        let stop = self.vocabulary.stop();
+        let mut cx =
+            Context { tokens: &text.tokens, target: &mut *self.target, warp: &self.warp, stop };
+        // Another process is not asked for drafts that nobody uses.
+        let draft = if limits.budget == 1 || self.settings.drafter == "external" {
+            Draft::root_only(root)
+        } else {
+            let plan = self.planner.plan(self.shape, limits.budget - 1);
+            grow(self.shape, drafter, &mut cx, limits, plan)
+                .map_err(|source| SessionError::Draft { name: drafter.name(), source })?
+        };
+        let ran = self.target.append(&Node::of_tree(&draft.tree), Pass::FULL);
+        self.target.discard();
+        Ok(ran?)
     }
 
     /// Returns the fluid bound for every budget, if a new report is due.

@@ -20,8 +20,11 @@ const PLAIN_TIMES: usize = 5;
 const SETTLE: (usize, Duration) = (12, Duration::from_millis(25));
 /// Steps at the end of a measurement that count, by their median.
 const COUNTED: usize = 4;
-/// Maximum number of passes that warm up the CPU after a wait, and their time limit.
-const WARM_UP: (usize, Duration) = (8, Duration::from_millis(20));
+/// Time for which rehearsed steps warm up the CPU after a wait, and its share of the wait.
+///
+/// Measured on a virtual machine: after 250 ms of sleep, passes take 3 times as long, and need 50
+/// to 100 ms of work to be as fast as in a row.
+const WARM_UP: (Duration, u32) = (Duration::from_millis(100), 2);
 /// Time limit of the first measurement of t(B).
 const CURVE_LIMIT: Duration = Duration::from_millis(900);
 /// Minimum and maximum number of rounds over all sizes in that measurement.
@@ -96,22 +99,21 @@ impl Session {
         ran.map(|()| took)
     }
 
-    /// Runs a few passes after a wait, since a CPU that slept makes the next step slower.
+    /// Returns the part of a wait in which [`Session::warm_up`] should run.
+    pub(super) fn warm_up_time(wait: Duration) -> Duration {
+        WARM_UP.0.min(wait / WARM_UP.1)
+    }
+
+    /// Rehearses steps for this time, since a CPU that slept makes the next step slower.
     ///
     /// Its clock is low and its caches are cold then. Leaves no trace in the cache or the text.
     ///
     /// # Errors
-    /// If a forward fails.
-    pub(super) fn warm_up(&mut self) -> Result<(), ForwardError> {
-        if self.tokens().is_empty() || self.target.capacity() <= self.target.len() {
-            return Ok(());
-        }
+    /// If a forward or the drafter fails.
+    pub(super) fn warm_up(&mut self, time: Duration) -> Result<(), SessionError> {
         let began = Instant::now();
-        for _ in 0..WARM_UP.0 {
-            self.time_pass(1)?;
-            if began.elapsed() >= WARM_UP.1 {
-                break;
-            }
+        while !self.tokens().is_empty() && self.ending().is_none() && began.elapsed() < time {
+            self.rehearse()?;
         }
         Ok(())
     }
