@@ -521,7 +521,9 @@ impl Session {
         let draft = if limits.budget == 1 || self.settings.drafter == "external" {
             Draft::root_only(root)
         } else {
-            let plan = self.planner.plan(self.shape, limits.budget - 1);
+            // The planner keeps its plan for the step's own size.
+            let mut planner = self.planner.clone();
+            let plan = planner.plan(self.shape, limits.budget - 1);
             grow(self.shape, drafter, &mut cx, limits, plan)
                 .map_err(|source| SessionError::Draft { name: drafter.name(), source })?
         };
