@@ -3,6 +3,7 @@
 
 use proptest::prelude::*;
 
+use super::outcome::is_most_probable;
 use super::testing::{LAYERS, TableDecoder, run, session, settings};
 use crate::distribution::{Sampling, TokenDist};
 use crate::telemetry::{
@@ -79,7 +80,10 @@ proptest! {
             prop_assert_eq!((miss.q.is_some(), miss.q), (miss.draft_rank.is_some(), record.bonus_q));
             prop_assert!(miss.asked || miss.q.is_none());
             prop_assert!(miss.asked || children().next().is_none(), "what has children was asked about");
-            let unlucky = record.ceilings.fluid_floor.is_some_and(|floor| miss.pi < floor) || miss.rank >= budget - 1;
+            let size = if record.settings.automatic() { record.tree.tokens.len() } else { budget };
+            let sure = is_most_probable(record.entropy.iter().map(|e| e.p), pi, size - 1);
+            let below = record.ceilings.fluid_floor.is_some_and(|floor| miss.pi < floor);
+            let unlucky = size > 1 && miss.rank + 1 >= size || below && !sure;
             prop_assert_eq!(miss.cause == MissCause::Unlucky, unlucky);
             if temperature == 0.0 {
                 prop_assert_eq!((miss.pi, miss.rank, unlucky), (1.0, 0, false));

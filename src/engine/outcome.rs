@@ -255,6 +255,24 @@ pub(super) fn cut_nodes(draft: &Draft, vocabulary: &Vocabulary) -> Vec<CutNode> 
     draft.budget_cut.iter().map(node).collect()
 }
 
+/// Returns true if the best tree of `nodes` nodes holds the end of this path for certain.
+///
+/// `p` are the probabilities of the path's tokens, each after the one before, and `pi` is their
+/// product. All nodes of a branch beside the path are less probable than `pi` if its mass is.
+pub(super) fn is_most_probable(
+    p: impl ExactSizeIterator<Item = f64>,
+    pi: f64,
+    nodes: usize,
+) -> bool {
+    let (depth, mut above) = (p.len(), 1.0);
+    let mut beside = p.map(|p| {
+        let mass = above * (1.0 - p);
+        above *= p;
+        mass
+    });
+    depth <= nodes && beside.all(|mass| mass < pi)
+}
+
 /// Describes the miss that ended the step of `record`, whose tree is `draft.tree`.
 ///
 /// `target_best` is [`VerifyOutcome::target_best`], and `outside_vocabulary` says that the drafter
@@ -275,9 +293,13 @@ pub(super) fn describe_miss(
     let (q, draft_rank) = (draft.cut_q(last, record.bonus), draft.cut_rank(last, record.bonus));
     let (asked, rank) = (draft.asked.get(last).is_some_and(|&asked| asked), record.bonus_rank);
     let pi = record.entropy.iter().map(|e| e.p).product::<f64>();
-    // If more likely siblings alone fill the tree, an oracle misses the token for certain.
-    let unlucky = record.ceilings.fluid_floor.is_some_and(|floor| pi < floor)
-        || rank + 1 >= record.settings.budget;
+    let size =
+        if record.settings.automatic() { record.tree.tokens.len() } else { record.settings.budget };
+    // If more likely siblings alone fill the tree, an oracle misses the token for certain. The
+    // floor is that of a mean context; here, the path itself can show that an oracle has the token.
+    let unlucky = size > 1 && rank + 1 >= size
+        || record.ceilings.fluid_floor.is_some_and(|floor| pi < floor)
+            && !is_most_probable(record.entropy.iter().map(|e| e.p), pi, size - 1);
     let mut miss = Miss {
         depth: record.accepted + 1,
         token: record.bonus,
@@ -299,4 +321,52 @@ pub(super) fn describe_miss(
         miss.cause = miss.cause_ignoring_luck();
     }
     miss
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::is_most_probable;
+
+    const VOCABULARY: usize = 3;
+    const DEPTH: usize = 4;
+
+    proptest! {
+        /// Against the best tree of a random language of 3 tokens, by enumeration of all paths.
+        #[test]
+        fn a_most_probable_path_is_in_the_best_tree(
+            weights in prop::collection::vec(0.01f64..1.0, 200),
+            path in prop::collection::vec(0..VOCABULARY, 1..DEPTH),
+            nodes in 1usize..8,
+            sharp in 0.5f64..12.0,
+        ) {
+            // Distribution after a path: its row is found by the path's number.
+            let row = |path: &[usize]| -> Vec<f64> {
+                let number = path.iter().fold(1, |n, token| n * VOCABULARY + token) * VOCABULARY;
+                let row: Vec<f64> =
+                    (0..VOCABULARY).map(|i| weights[(number + i) % 200].powf(sharp)).collect();
+                let sum: f64 = row.iter().sum();
+                row.into_iter().map(|x| x / sum).collect()
+            };
+            let mut level: Vec<(Vec<usize>, f64)> = vec![(Vec::new(), 1.0)];
+            let mut all = Vec::new();
+            for _ in 0..DEPTH {
+                level = level
+                    .iter()
+                    .flat_map(|(path, pi)| {
+                        let next = row(path).into_iter().enumerate();
+                        next.map(move |(i, p)| ([&path[..], &[i]].concat(), pi * p))
+                    })
+                    .collect();
+                all.extend(level.iter().map(|(_, pi)| *pi));
+            }
+            let p: Vec<f64> = (0..path.len()).map(|i| row(&path[..i])[path[i]]).collect();
+            let pi: f64 = p.iter().product();
+            if is_most_probable(p.into_iter(), pi, nodes) {
+                let above = all.iter().filter(|&&other| other > pi * (1.0 + 1e-9)).count();
+                prop_assert!(above < nodes, "{above} of {nodes} nodes are more probable");
+            }
+        }
+    }
 }
