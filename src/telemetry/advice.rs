@@ -333,7 +333,12 @@ impl Advice {
                     before.iter().find(|(change, _)| *change == g.change).map(|(_, value)| *value);
                 let still =
                     |old: &f64| (g.gain.value - old).abs() < STILL.0.max(STILL.1 * old.abs());
-                (g.change, old.filter(still).unwrap_or(g.gain.value))
+                // Marks of the bar, which stands beside them.
+                let marked = matches!(
+                    g.change,
+                    Change::NoDrafting | Change::FreeDrafting | Change::PerfectDrafter
+                );
+                (g.change, old.filter(|old| !marked && still(old)).unwrap_or(g.gain.value))
             })
             .collect();
         self.gains = gains;

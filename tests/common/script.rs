@@ -1,4 +1,4 @@
-//! Seeded fake engine for tests, benchmarks and screenshots.
+//! Seeded fake engine for tests and benchmarks.
 //!
 //! Its records could come from a real engine and are consistent (distributions, entropies, E[X|T],
 //! paths, means).
