@@ -283,9 +283,15 @@ fn monitor(args: &[String], (width, height): (u16, u16), folder: &Path) -> Outco
     let spent =
         std::fs::read_to_string(format!("/proc/{}/schedstat", child.process_id().unwrap())).ok();
     let spent = spent.and_then(|spent| spent.split(' ').next()?.parse::<f64>().ok());
+    let ((first, before), tokens) = (first.unwrap(), tokens(&screen).unwrap());
+    // The view of speeds has the mean to more digits than the bar.
+    writer.write_all(b"4").unwrap();
+    while let Ok((_, bytes)) = chunks.recv_timeout(SILENCE) {
+        parser.process(&bytes);
+    }
+    let screen = parser.screen().contents();
     writer.write_all(b"q").unwrap();
     assert!(child.wait().unwrap().success());
-    let ((first, before), tokens) = (first.unwrap(), tokens(&screen).unwrap());
     Outcome {
         in_steps: mean_speed(&screen).unwrap_or_else(|| panic!("no speed:\n{screen}")),
         by_clock: (tokens - before) as f64 / (end - first).as_secs_f64(),
@@ -304,6 +310,6 @@ fn tokens(screen: &str) -> Option<usize> {
 
 /// Reads the mean in the speed pane.
 fn mean_speed(screen: &str) -> Option<f64> {
-    let line = screen.lines().find(|line| line.contains(" tok/s"))?;
+    let line = screen.lines().find(|line| line.contains("mean ") && line.contains(" tok/s"))?;
     line.split_once("mean ")?.1.split_whitespace().next()?.parse().ok()
 }
