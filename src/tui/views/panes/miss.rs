@@ -2,7 +2,7 @@
 
 use super::misses::cause_role;
 use super::{Pen, empty, greedy, token};
-use crate::telemetry::{Miss, MissCause, RankedToken};
+use crate::telemetry::{Miss, MissCause, OracleResult, RankedToken};
 use crate::tui::theme::Role;
 use crate::tui::views::number::{ordinal, percent, probability};
 use crate::tui::{State, Step};
@@ -35,7 +35,9 @@ fn cause(step: &Step) -> Option<(&Miss, MissCause)> {
 }
 
 /// Returns the cause in words, longest form first.
-fn reason(miss: &Miss, cause: MissCause) -> Vec<String> {
+///
+/// Without an oracle search, bad luck is inferred from the mean context.
+fn reason(miss: &Miss, cause: MissCause, look: Option<&OracleResult>) -> Vec<String> {
     let choice = format!("target's {} choice", ordinal(miss.rank.saturating_add(1)));
     match cause {
         MissCause::Knowledge => {
@@ -61,6 +63,11 @@ fn reason(miss: &Miss, cause: MissCause) -> Vec<String> {
             "budget: the tree ends here, and the drafter was not asked for more".into(),
             "budget: the tree ends here".into(),
             "tree ends".into(),
+        ],
+        MissCause::Unlucky if look.is_none() => vec![
+            format!("unlucky, probably: path probability {}, less than an oracle tree needs on average", probability(miss.pi).trim()),
+            "unlucky, probably: below an oracle tree's mean".into(),
+            "unlucky?".into(),
         ],
         MissCause::Unlucky => vec![
             format!("unlucky: path probability {}: an oracle tree of this budget misses it, too", probability(miss.pi).trim()),
@@ -121,7 +128,7 @@ pub fn miss(state: &State, pen: &mut Pen) {
         return;
     }
     // The cause, in one or two rows at most.
-    let reasons = reason(miss, cause);
+    let reasons = reason(miss, cause, step.look.as_ref());
     let room = width.saturating_sub(2);
     let rows = usize::from(height >= 9) + 1;
     let wrapped = reasons
