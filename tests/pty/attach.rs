@@ -2,8 +2,8 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::start_program;
 use super::stub::{Server, reply};
-use super::terminal::Terminal;
 
 #[test]
 fn a_server_is_watched_until_the_person_leaves() {
@@ -20,15 +20,9 @@ fn a_server_is_watched_until_the_person_leaves() {
         );
         reply(to, 200, "", text.as_bytes())
     });
-    let vars = [
-        ("TERM", "xterm-256color"),
-        ("LANG", "C.UTF-8"),
-        ("COLORTERM", "truecolor"),
-        ("NO_COLOR", ""),
-        ("RUST_BACKTRACE", "0"),
-    ];
+    let home = tempfile::tempdir().unwrap();
     let args = ["attach", &server.address, "--every", "0.1"];
-    let mut t = Terminal::start(env!("CARGO_BIN_EXE_speclight"), &args, &vars, 100, 30);
+    let mut t = start_program(&args, &home, 100, 30);
     t.wait("the server", |s| s.contains("mistral.rs") && s.contains("watching"));
     assert!(t.alternate() && t.cursor_hidden(), "the terminal is taken over");
     t.wait("the mean", |s| s.contains("2.00"));

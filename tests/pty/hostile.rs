@@ -1,6 +1,7 @@
 //! A model whose vocabulary attacks the terminal, against the bytes that reach it.
 
-use super::terminal::{Terminal, number};
+use super::start_program;
+use super::terminal::number;
 use super::tiny_gguf::{Gguf, Value};
 
 /// Tokens that the model writes most of the time, each with what a leak of it would show.
@@ -104,20 +105,6 @@ fn model(folder: &tempfile::TempDir) -> String {
     path.to_str().unwrap().to_owned()
 }
 
-fn start(args: &[&str], folder: &tempfile::TempDir) -> Terminal {
-    let (cache, config) = (folder.path().join("cache"), folder.path().join("config"));
-    let vars = [
-        ("TERM", "xterm-256color"),
-        ("LANG", "C.UTF-8"),
-        ("COLORTERM", "truecolor"),
-        ("NO_COLOR", ""),
-        ("RUST_BACKTRACE", "0"),
-        ("SPECLIGHT_CACHE", cache.to_str().unwrap()),
-        ("SPECLIGHT_CONFIG", config.to_str().unwrap()),
-    ];
-    Terminal::start(env!("CARGO_BIN_EXE_speclight"), args, &vars, 100, 30)
-}
-
 const SETTINGS: [&str; 8] =
     ["--device", "cpu", "--threads", "1", "--temperature", "1", "--max-tokens", "400"];
 
@@ -140,7 +127,7 @@ fn a_hostile_model_writes_its_text_escaped() {
         let mut args = vec!["run", "--model", &path, "--prompt", "hi", "--drafter", drafter];
         args.extend(SETTINGS);
         args.extend(json.into_iter().flat_map(|to| ["--json", to]));
-        let mut t = start(&args, &folder);
+        let mut t = start_program(&args, &folder, 100, 30);
         assert_eq!(t.status(), 0, "{args:?}: {}", t.screen());
         t.settle();
         let raw = t.raw_bytes();
@@ -170,7 +157,7 @@ fn a_hostile_model_shows_its_text_escaped_on_the_screens() {
     ];
     for args in [&monitor[..], &compare[..]] {
         let args = [args, &SETTINGS[..]].concat();
-        let mut t = start(&args, &folder);
+        let mut t = start_program(&args, &folder, 100, 30);
         t.wait("steps", |s| number(s, "step ").is_some_and(|step| step > 60));
         t.wait("the text", |s| s.contains("52;c;") || s.contains("owned") || s.contains("evil"));
         // All panes and the help.

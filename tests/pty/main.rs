@@ -75,6 +75,21 @@ fn start(what: &str, width: u16, height: u16, env: &[(&str, &str)]) -> Terminal 
     Terminal::start(exe.to_str().unwrap(), &args, &all, width, height)
 }
 
+/// Starts the program itself, with an empty cache and config folder below `home`.
+fn start_program(args: &[&str], home: &tempfile::TempDir, width: u16, height: u16) -> Terminal {
+    let (cache, config) = (home.path().join("cache"), home.path().join("config"));
+    let vars = [
+        ("TERM", "xterm-256color"),
+        ("LANG", "C.UTF-8"),
+        ("COLORTERM", "truecolor"),
+        ("NO_COLOR", ""),
+        ("RUST_BACKTRACE", "0"),
+        ("SPECLIGHT_CACHE", cache.to_str().unwrap()),
+        ("SPECLIGHT_CONFIG", config.to_str().unwrap()),
+    ];
+    Terminal::start(env!("CARGO_BIN_EXE_speclight"), args, &vars, width, height)
+}
+
 #[test]
 fn a_session_from_start_to_quit() {
     let mut t = start("run", 80, 24, &[]);

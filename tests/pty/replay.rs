@@ -1,27 +1,14 @@
 //! `speclight replay` and `speclight demo` in a pseudo-terminal; no model is there.
 
-use super::terminal::{Terminal, number};
+use super::start_program;
+use super::terminal::number;
 
 const DEMO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/cli/demo.rec");
-
-fn start(args: &[&str], folder: &tempfile::TempDir) -> Terminal {
-    let (cache, config) = (folder.path().join("cache"), folder.path().join("config"));
-    let vars = [
-        ("TERM", "xterm-256color"),
-        ("LANG", "C.UTF-8"),
-        ("COLORTERM", "truecolor"),
-        ("NO_COLOR", ""),
-        ("RUST_BACKTRACE", "0"),
-        ("SPECLIGHT_CACHE", cache.to_str().unwrap()),
-        ("SPECLIGHT_CONFIG", config.to_str().unwrap()),
-    ];
-    Terminal::start(env!("CARGO_BIN_EXE_speclight"), args, &vars, 120, 40)
-}
 
 #[test]
 fn the_demo_plays_pauses_and_takes_keys() {
     let folder = tempfile::tempdir().unwrap();
-    let mut t = start(&["demo", "--pace", "16"], &folder);
+    let mut t = start_program(&["demo", "--pace", "16"], &folder, 120, 40);
     t.wait("the header", |s| s.contains("SmolLM2-135M-Instruct"));
     t.wait("a caption", |s| s.contains("A 135M Llama on a CPU"));
     t.wait("steps", |s| number(s, "step ").is_some_and(|step| step > 3));
@@ -49,7 +36,8 @@ fn a_cut_recording_plays_to_its_last_whole_line() {
     let whole = std::fs::read(DEMO).unwrap();
     let path = folder.path().join("cut.rec");
     std::fs::write(&path, &whole[..whole.len() / 2]).unwrap();
-    let mut t = start(&["replay", path.to_str().unwrap(), "--pace", "full"], &folder);
+    let mut t =
+        start_program(&["replay", path.to_str().unwrap(), "--pace", "full"], &folder, 120, 40);
     t.wait("the end", |s| s.contains("the recording was cut here"));
     t.send("q");
     assert_eq!(t.status(), 0);
