@@ -80,7 +80,7 @@ proptest! {
             prop_assert_eq!((miss.q.is_some(), miss.q), (miss.draft_rank.is_some(), record.bonus_q));
             prop_assert!(miss.asked || miss.q.is_none());
             prop_assert!(miss.asked || children().next().is_none(), "what has children was asked about");
-            let size = if record.settings.automatic() { record.tree.tokens.len() } else { budget };
+            let size = record.settings.ceiling_size(record.tree.tokens.len());
             let sure = is_most_probable(record.entropy.iter().map(|e| e.p), pi, size - 1);
             let below = record.ceilings.fluid_floor.is_some_and(|floor| miss.pi < floor);
             let unlucky = size > 1 && miss.rank + 1 >= size || below && !sure;

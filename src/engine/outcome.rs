@@ -293,8 +293,7 @@ pub(super) fn describe_miss(
     let (q, draft_rank) = (draft.cut_q(last, record.bonus), draft.cut_rank(last, record.bonus));
     let (asked, rank) = (draft.asked.get(last).is_some_and(|&asked| asked), record.bonus_rank);
     let pi = record.entropy.iter().map(|e| e.p).product::<f64>();
-    let size =
-        if record.settings.automatic() { record.tree.tokens.len() } else { record.settings.budget };
+    let size = record.settings.ceiling_size(record.tree.tokens.len());
     // If more likely siblings alone fill the tree, an oracle misses the token for certain. The
     // floor is that of a mean context; here, the path itself can show that an oracle has the token.
     let unlucky = size > 1 && rank + 1 >= size

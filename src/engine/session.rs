@@ -415,7 +415,7 @@ impl Session {
             last.push_str(&text.stream.finish());
         }
         let (mu, mu2) = self.observed.moments();
-        let size = if self.settings.automatic() { tree.len() } else { self.settings.budget };
+        let size = self.settings.ceiling_size(tree.len());
         let (ceilings, reached) =
             self.observed.end_step(expected_accepted, size, &self.settings, !text.repeated);
         let mut record = StepRecord {
@@ -517,7 +517,7 @@ impl Session {
         let stop = self.vocabulary.stop();
         let mut cx =
             Context { tokens: &text.tokens, target: &mut *self.target, warp: &self.warp, stop };
-        // Another process is not asked for drafts that nobody uses.
+        // Another process would draft in vain.
         let draft = if limits.budget == 1 || self.settings.drafter == "external" {
             Draft::root_only(root)
         } else {

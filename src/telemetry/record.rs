@@ -235,6 +235,13 @@ impl StepSettings {
         self.auto || self.drafter == "auto"
     }
 
+    /// Returns the size in tokens that a step's ceilings are for, root included.
+    ///
+    /// `verified` is the size of the verified tree, which an automatic budget chooses.
+    pub fn ceiling_size(&self, verified: usize) -> usize {
+        if self.automatic() { verified } else { self.budget }
+    }
+
     /// Returns `true` if nothing is drafted, so that each step is one of plain decoding.
     pub fn is_plain_decoding(&self) -> bool {
         self.drafter == "none" || self.budget <= 1
