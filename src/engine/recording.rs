@@ -12,7 +12,7 @@ use super::Event;
 use crate::telemetry::recording::{
     Entry, LIVE_LEVEL, LookEntry, Reader, RecordingEnd, RecordingError, Timed, Writer,
 };
-use crate::telemetry::{JsonLine, RunLine};
+use crate::telemetry::{JsonLine, RunInfo, RunLine, StepSettings};
 
 /// Number of entries that wait for the recorder's thread before the sender does.
 const WAITING: usize = 4096;
@@ -153,6 +153,25 @@ pub struct RunContext {
     pub raw: bool,
 }
 
+impl RunContext {
+    /// Returns the line of type `run`.
+    pub fn run_line<'a>(&'a self, info: &'a RunInfo, settings: &'a StepSettings) -> RunLine<'a> {
+        RunLine {
+            version: &info.version,
+            model: &info.model,
+            quantisation: &info.quantisation,
+            sha256: info.sha256.as_deref(),
+            device: &info.device,
+            draft_model: self.draft_model.as_deref(),
+            context: info.context,
+            max_tokens: self.max_tokens,
+            raw: self.raw,
+            prompts: info.prompts.len(),
+            settings,
+        }
+    }
+}
+
 /// Line on its way to the recorder's thread.
 enum Line {
     Entry(Duration, Entry),
@@ -196,19 +215,7 @@ impl Recorder {
     /// Records an event that was received at this time.
     pub fn event(&self, at: Duration, event: &Event) {
         if let Event::Ready { info, settings } = event {
-            let line = RunLine {
-                version: &info.version,
-                model: &info.model,
-                quantisation: &info.quantisation,
-                sha256: info.sha256.as_deref(),
-                device: &info.device,
-                draft_model: self.context.draft_model.as_deref(),
-                context: info.context,
-                max_tokens: self.context.max_tokens,
-                raw: self.context.raw,
-                prompts: info.prompts.len(),
-                settings,
-            };
+            let line = self.context.run_line(info, settings);
             // Plain data is always serializable.
             if let Ok(line) = serde_json::to_vec(&JsonLine::Run(line)) {
                 self.send(Line::Run(line));

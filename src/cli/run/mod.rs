@@ -18,11 +18,11 @@ use super::interrupt::Interrupt;
 use super::lines::AtomicOutput;
 use super::overlap::{NamedFile, check_outputs};
 use super::progress::{loading, message, style};
-use super::replay::recorder;
+use super::replay::{recorder, run_context};
 use crate::engine::{self, Command, Event, Recorder, RunInfo};
 use crate::sanitize::sanitize_name;
 use crate::telemetry::recording::Entry;
-use crate::telemetry::{Ending, JsonLine, OracleResultLine, RunLine, StepRecord, Tally};
+use crate::telemetry::{Ending, JsonLine, OracleResultLine, StepRecord, StepSettings, Tally};
 use text::{TextOutput, TextStyle};
 
 /// Decodes every prompt and writes the requested outputs.
@@ -120,7 +120,7 @@ impl RunOutput {
                 }
                 loading(&mut self.bar, &what, done);
             }
-            Event::Ready { info, .. } => self.ready(&info)?,
+            Event::Ready { info, settings } => self.ready(&info, &settings)?,
             Event::Cost(cost) => self.tally.cost(&cost),
             Event::Fluid(fluid) => self.tally.fluid(&fluid),
             Event::Load(load) => self.tally.load(&load),
@@ -168,7 +168,7 @@ impl RunOutput {
         Ok(())
     }
 
-    fn ready(&mut self, info: &RunInfo) -> anyhow::Result<()> {
+    fn ready(&mut self, info: &RunInfo, settings: &StepSettings) -> anyhow::Result<()> {
         self.bar.finish_and_clear();
         self.count = info.prompts.len();
         let options = &self.options.options;
@@ -180,19 +180,8 @@ impl RunOutput {
         } else {
             ProgressBar::hidden()
         };
-        let line = RunLine {
-            version: &info.version,
-            model: &info.model,
-            quantisation: &info.quantisation,
-            sha256: info.sha256.as_deref(),
-            device: &info.device,
-            draft_model: options.draft_model.as_deref(),
-            context: info.context,
-            max_tokens: options.max_tokens,
-            raw: options.raw,
-            prompts: self.count,
-            settings: &options.settings(),
-        };
+        let context = run_context(options);
+        let line = context.run_line(info, settings);
         self.json.as_mut().map_or(Ok(()), |json| json.write(&JsonLine::Run(line)))
     }
 
