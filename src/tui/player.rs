@@ -94,13 +94,13 @@ impl Ahead {
     }
 }
 
-/// Opens the recording anew, for the first pass and for each restart.
+/// Opens the recording at its start, for the first pass and for each restart.
 pub type Source = Box<dyn Fn() -> Result<EventReader<Box<dyn Read + Send>>, RecordingError> + Send>;
 
 /// Starts the player on a thread of its own.
 ///
 /// Events up to the step numbered `at`, from 0 in the recording, are sent at full pace. `sink`
-/// returns false once nobody listens.
+/// returns false once the receiver is gone.
 ///
 /// # Errors
 /// If the recording can't be read, or a thread can't be started.

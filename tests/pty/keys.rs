@@ -36,7 +36,7 @@ fn every_key_is_taken_and_the_screen_stays_whole() {
         .flat_map(|c| c.keys);
     for chord in keys {
         t.send(&bytes(chord));
-        // A lone escape is told from the start of a sequence by what follows it.
+        // An escape that is followed at once would start a sequence.
         std::thread::sleep(std::time::Duration::from_millis(60));
         t.send("\x1b");
         std::thread::sleep(std::time::Duration::from_millis(60));
@@ -62,7 +62,7 @@ fn the_palette_and_the_search_take_text_and_the_mouse_selects() {
     // Wheel down and a click into the tree, in the encoding of SGR mode.
     t.send("\x1b[<64;60;20M\x1b[<0;10;25M\x1b[<0;10;25m");
     t.send("\x1b");
-    // A lone escape is told from the start of a sequence by what follows it.
+    // An escape that is followed at once would start a sequence.
     std::thread::sleep(std::time::Duration::from_millis(60));
     t.send("q");
     t.wait_end("left by the person");

@@ -29,7 +29,7 @@ pub use writer::Writer;
 pub const VERSION: u32 = 1;
 /// Compression level of recordings made while a run is in progress.
 pub const LIVE_LEVEL: i32 = 3;
-/// Compression level of recordings made from other recordings, which nobody waits for.
+/// Compression level of recordings made from other recordings, without a time limit.
 pub const SMALLEST_LEVEL: i32 = 19;
 
 /// First line of a recording.

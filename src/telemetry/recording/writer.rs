@@ -31,7 +31,7 @@ struct PartFile {
 impl Drop for PartFile {
     fn drop(&mut self) {
         if !self.finished {
-            // It may be gone already; there is nobody to tell about any other failure.
+            // It may be gone already; a destructor can't report any other failure.
             drop(std::fs::remove_file(&self.part));
         }
     }
