@@ -33,8 +33,8 @@ pub(super) struct CeilingTracker {
     one: Pool,
     kinds: [Pool; KINDS.len()],
     greedy: bool,
-    /// Result of the last evaluation.
-    last: Option<Evaluated>,
+    /// Latest evaluation for each budget: the automatic budget's trees change size at every step.
+    latest: Vec<Evaluated>,
     /// Steps since the settings last changed.
     blocks: StepUnits,
     reached: Option<ReachedIntervals>,
@@ -73,7 +73,7 @@ impl CeilingTracker {
             one: Pool::new(),
             kinds: Default::default(),
             greedy: warp.greedy(),
-            last: None,
+            latest: Vec::new(),
             blocks: StepUnits::default(),
             reached: None,
             told: 0,
@@ -190,15 +190,24 @@ impl CeilingTracker {
             return Ceilings::for_budget(mu, mu2, budget, Some(budget.saturating_sub(1) as f64));
         }
         let positions = self.pool.positions();
-        let fresh = |last: &Evaluated| {
-            last.budget == budget && positions <= last.positions + last.positions / GROWTH
+        let known = self.latest.iter().position(|last| last.budget == budget);
+        let fresh = |at: &usize| {
+            let last = self.latest[*at].positions;
+            positions <= last + last / GROWTH
         };
-        if !self.last.as_ref().is_some_and(fresh) {
-            let found = self.pool.fluid_and_floor(budget.saturating_sub(1));
-            self.last = found.map(|(fluid, floor)| Evaluated { positions, budget, fluid, floor });
-        }
+        let evaluated = match known.filter(fresh) {
+            Some(at) => Some(self.latest[at]),
+            None => {
+                let found = self.pool.fluid_and_floor(budget.saturating_sub(1));
+                let found =
+                    found.map(|(fluid, floor)| Evaluated { positions, budget, fluid, floor });
+                self.latest.retain(|last| last.budget != budget);
+                self.latest.extend(found);
+                found
+            }
+        };
         let (fluid, fluid_floor) =
-            self.last.map_or((None, None), |last| (Some(last.fluid), last.floor));
+            evaluated.map_or((None, None), |last| (Some(last.fluid), last.floor));
         Ceilings { fluid_floor, ..Ceilings::for_budget(mu, mu2, budget, fluid) }
     }
 
