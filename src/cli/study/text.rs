@@ -120,7 +120,7 @@ fn drafter_cells(row: &DrafterRow) -> [String; 12] {
         row.share.as_ref().map_or("-".into(), percent),
         timed(|t| format!("{:.1}", t.tokens_per_second)),
         timed(|t| format!("{:.1}", t.plain_tokens_per_second)),
-        timed(|t| format!("x {:.2}", t.speed_up)),
+        timed(|t| format!("x {}", written(&t.speed_up(), 2))),
         timed(|t| t.speed_of_light.reached().map_or("-".into(), |share| written(&share, 2))),
         mark,
     ]
@@ -220,7 +220,7 @@ pub fn csv(table: &Table) -> String {
             if let Some(t) = &d.timed {
                 row(&d.drafter, b, "tokens_per_second", bare(t.tokens_per_second));
                 row(&d.drafter, b, "plain_tokens_per_second", bare(t.plain_tokens_per_second));
-                row(&d.drafter, b, "speed_up", bare(t.speed_up));
+                row(&d.drafter, b, "speed_up", Some(t.speed_up()));
                 row(&d.drafter, b, "speed_of_light", t.speed_of_light.ceiling());
                 row(&d.drafter, b, "share_of_speed_of_light", t.speed_of_light.reached());
             }

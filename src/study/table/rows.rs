@@ -10,7 +10,7 @@ use crate::engine::MAX_BUDGET;
 use crate::telemetry::{Ceilings, SpeedOfLight, StageTimes};
 use crate::theory::bootstrap::half_widths;
 use crate::theory::cost::CostCurve;
-use crate::theory::intervals::Estimate;
+use crate::theory::intervals::{Estimate, Interval};
 use crate::theory::light_units::LightUnits;
 use crate::theory::pool::Pool;
 use crate::theory::speed::{self, BestSpeedUp, Hardware, ModelWork};
@@ -130,10 +130,27 @@ pub struct Timed {
     /// Ratio of the two speeds.
     #[serde(with = "crate::theory::finite")]
     pub speed_up: f64,
+    /// Ends of the 95% interval of the ratio; `None` for fewer than four texts.
+    #[serde(default)]
+    pub speed_up_low: Option<f64>,
+    /// See `speed_up_low`.
+    #[serde(default)]
+    pub speed_up_high: Option<f64>,
     /// Mean seconds of a step, by stage.
     pub step: StageTimes,
     /// Ceiling on decoding speed on this machine, and the reached fraction of it.
     pub speed_of_light: SpeedOfLight,
+}
+
+impl Timed {
+    /// Returns the speed-up with its interval.
+    pub fn speed_up(&self) -> Estimate {
+        let interval = self.speed_up_low.zip(self.speed_up_high);
+        Estimate {
+            value: self.speed_up,
+            interval: interval.map(|(low, high)| Interval { low, high }),
+        }
+    }
 }
 
 /// Ceilings of the speed-up on one machine, for a perfect drafter at no cost.
@@ -418,11 +435,17 @@ fn timed(
     own.iter().for_each(|p| step.add(&p.time));
     let (tokens_per_second, plain_tokens_per_second) =
         (tokens / seconds, plain_tokens / plain_seconds);
+    let speed_up = tokens_per_second / plain_tokens_per_second;
+    let interval =
+        Estimate::from_half_width_clamped(speed_up, speed_up_half_width(&own, &same), f64::MAX)
+            .interval;
     Some(Timed {
         texts: own.len(),
         tokens_per_second,
         plain_tokens_per_second,
-        speed_up: tokens_per_second / plain_tokens_per_second,
+        speed_up,
+        speed_up_low: interval.map(|i| i.low),
+        speed_up_high: interval.map(|i| i.high),
         step: StageTimes {
             draft: step.draft / steps,
             verify: step.verify / steps,
@@ -430,6 +453,29 @@ fn timed(
         },
         speed_of_light: light(&own),
     })
+}
+
+/// Half-width of the 95% interval of the ratio of the speeds of two lists of texts.
+///
+/// The unit is a prompt: its drafted and its plain text ran one after the other, so that both share
+/// the state of the machine. `None` for fewer than four prompts with both.
+fn speed_up_half_width(drafted: &[&TextResult], plain: &[&TextResult]) -> Option<f64> {
+    let pairs: Vec<[&TextResult; 2]> = plain
+        .iter()
+        .filter_map(|&p| Some([*drafted.iter().find(|q| q.key.prompt == p.key.prompt)?, p]))
+        .collect();
+    let widths = half_widths(pairs.len(), 1, |times| {
+        let speed = |side: usize| {
+            let (mut tokens, mut seconds) = (0.0, 0.0);
+            for (pair, &n) in pairs.iter().zip(times) {
+                tokens += n as f64 * pair[side].tokens as f64;
+                seconds += n as f64 * pair[side].time.total();
+            }
+            tokens / seconds
+        };
+        Some(vec![speed(0) / speed(1)])
+    })?;
+    widths.first().copied().filter(|half| half.is_finite())
 }
 
 /// Speed of light over whole texts.

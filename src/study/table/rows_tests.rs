@@ -150,6 +150,11 @@ fn rows_equal_values_computed_by_hand() {
     assert_eq!((two.texts, four.texts, four.plain_tokens_per_second), (1, 6, 32.0));
     assert!((four.tokens_per_second - by(4).tokens_per_step.value / 0.04).abs() < 1e-9);
     assert_eq!(four.speed_up, four.tokens_per_second / 32.0);
+    // The texts differ by a step or two of 96; a single text has no interval.
+    let interval = four.speed_up().interval.unwrap();
+    assert!(interval.low < four.speed_up && four.speed_up < interval.high);
+    assert!(interval.high - interval.low < 0.05 * four.speed_up, "{interval:?}");
+    assert_eq!((two.speed_up().interval, two.speed_up_low, two.speed_up_high), (None, None, None));
     assert!(rows.drafters.iter().all(|row| row.differing_texts == 0));
     // Machines: one as measured, one as a roofline that reads 1e9 bytes in 1 ms and computes a
     // token in 10 us.
@@ -161,6 +166,37 @@ fn rows_equal_values_computed_by_hand() {
         assert!((large.speed_up[i] - (1.0 + c.fluid.value)).abs() < 1e-12);
     }
     assert_eq!(large.best.unwrap().budget, 100);
+}
+
+#[test]
+fn a_slower_machine_during_some_prompts_leaves_the_speed_up_and_its_interval() {
+    let (mut pieces, drafters) = (pieces(), ["ngram".to_owned()]);
+    let timed = |pieces: &[TextResult]| {
+        let work = ModelWork::default();
+        let given = TableInputs {
+            budgets: &[1, 2, 4],
+            drafters: &drafters,
+            cost: None,
+            hardware: &[],
+            work: &work,
+        };
+        let all: Vec<&TextResult> = pieces.iter().collect();
+        let rows = compute_set_rows("set", 1.0, &all, &given).unwrap();
+        rows.drafters.iter().find(|row| row.budget == 4).unwrap().timed.unwrap()
+    };
+    // Each drafted text takes half as long as its plain text.
+    for piece in &mut pieces {
+        let plain = if piece.key.drafter.is_none() { 4.0 } else { 2.0 };
+        piece.time = StageTimes { verify: plain, ..StageTimes::default() };
+    }
+    let quiet = timed(&pieces);
+    assert!((quiet.speed_up - 2.0).abs() < 1e-12);
+    for piece in pieces.iter_mut().filter(|piece| piece.key.prompt < 3) {
+        piece.time.verify *= 3.0;
+    }
+    let busy = timed(&pieces);
+    assert!((busy.speed_up - 2.0).abs() < 1e-12, "{busy:?}");
+    assert!(busy.speed_up_high.unwrap() - busy.speed_up_low.unwrap() < 1e-9, "{busy:?}");
 }
 
 #[test]
