@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::TrainReport;
+use crate::telemetry::SpeedOfLight;
 
 /// Drafting performance of a head on held-out prompts.
 ///
@@ -15,6 +16,8 @@ pub struct DraftPerformance {
     pub expected_accepted: f64,
     /// Fluid bound from the same texts' distributions, in accepted tokens.
     pub fluid: Option<f64>,
+    /// Speed of light on this machine at temperature 1, and the fraction of it that was reached.
+    pub speed_of_light: SpeedOfLight,
 }
 
 /// Event of a training run.

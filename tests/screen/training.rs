@@ -6,6 +6,7 @@ use insta::assert_snapshot;
 use proptest::prelude::*;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
+use speclight::telemetry::SpeedOfLight;
 use speclight::train::{DraftPerformance, HeldOutMetrics, TrainEvent, TrainReport};
 use speclight::tui::theme::Theme;
 use speclight::tui::{Effect, Msg, Screen, Stage, Training};
@@ -39,6 +40,7 @@ fn step(step: usize, steps: usize) -> TrainEvent {
         greedy_tokens_per_step: 1.5 + 1.5 * done,
         expected_accepted: 0.3 + 0.6 * done,
         fluid: Some(1.7),
+        speed_of_light: SpeedOfLight { share: Some(0.2 + 0.3 * done), ..SpeedOfLight::default() },
     });
     let report = TrainReport {
         step,
@@ -127,7 +129,7 @@ proptest! {
     ) {
         let mut state = training(steps, steps);
         let figures = HeldOutMetrics { loss: vec![loss; depths], acceptance: vec![loss; depths], accepted: loss };
-        let drafted = DraftPerformance { greedy_tokens_per_step: loss, expected_accepted: loss, fluid: Some(loss) };
+        let drafted = DraftPerformance { greedy_tokens_per_step: loss, expected_accepted: loss, fluid: Some(loss), speed_of_light: SpeedOfLight { share: Some(loss), ..SpeedOfLight::default() } };
         let report = TrainReport { step: 0, steps: 0, loss, rate: loss, norm: loss, tokens: 0, seconds: loss, held_out: Some(figures) };
         state.update(Msg::Engine(TrainEvent::Step(Box::new(report), Some(drafted))));
         let shown = text(&drawn(&state, &theme("mono", ascii), width, height));

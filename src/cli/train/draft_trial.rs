@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::draft::{Drafter, Eagle, EarlyExit, Shape};
 use crate::engine::{Session, Vocabulary};
 use crate::model::{Decoder, Head, HeadForm, Model};
-use crate::telemetry::{StepSettings, Tally};
+use crate::telemetry::{LightTally, StepSettings, Tally};
 use crate::train::{Corpus, DraftPerformance};
 use crate::tree::TokenId;
 
@@ -17,6 +17,8 @@ const TEXTS: usize = 8;
 const TOKENS: usize = 64;
 /// Context length of the decoder, in tokens: prompt, answer and tree must fit.
 const CONTEXT_TOKENS: usize = 1024;
+/// Interval between oracle searches at temperature 1, in steps.
+const SEARCH_INTERVAL: usize = 8;
 
 /// Model and held-out prompts to measure heads on.
 pub struct DraftTrial {
@@ -75,23 +77,54 @@ impl DraftTrial {
         };
         let (greedy, sampling) = (settings(0.0), settings(1.0));
         let mut session = Session::new(target, vec![drafter], vocabulary, greedy.clone())?;
-        let mut decode = |settings: StepSettings| -> anyhow::Result<(Tally, Option<f64>)> {
-            session.set(settings)?;
-            let mut tally = Tally::default();
-            for (i, prompt) in self.prompts.iter().enumerate() {
-                session.start(&i.to_string(), prompt, TOKENS)?;
-                while let Some(record) = session.step()? {
-                    tally.add(&record);
-                }
-            }
-            Ok((tally, session.fluid(true).and_then(|fluid| fluid.curve.get(BUDGET - 1).copied())))
-        };
-        let (greedy, _) = decode(greedy)?;
-        let (sampled, fluid) = decode(sampling)?;
+        let greedy = self.decode(&mut session, greedy, &mut LightTally::default())?;
+        let mut light = LightTally::default();
+        let sampled = self.decode(&mut session, sampling, &mut light)?;
+        let curve = session.fluid(true).map(|fluid| fluid.curve).unwrap_or_default();
         Ok(DraftPerformance {
             greedy_tokens_per_step: greedy.summary(None).tokens_per_step,
             expected_accepted: sampled.summary(None).expected_accepted_mean,
-            fluid,
+            fluid: curve.get(BUDGET - 1).copied(),
+            speed_of_light: light.summary(session.cost(), &curve),
         })
+    }
+
+    /// Decodes all prompts and adds the steps to `light`, some of them with an oracle search.
+    ///
+    /// # Errors
+    /// If a pass or the drafter fails.
+    fn decode(
+        &self,
+        session: &mut Session,
+        settings: StepSettings,
+        light: &mut LightTally,
+    ) -> anyhow::Result<Tally> {
+        let greedy = settings.temperature == 0.0;
+        session.set(settings)?;
+        let mut tally = Tally::default();
+        for (i, prompt) in self.prompts.iter().enumerate() {
+            session.start(&i.to_string(), prompt, TOKENS)?;
+            if session.cost().is_none() {
+                session.measure_cost()?;
+            }
+            let mut last = None;
+            while let Some(record) = session.step()? {
+                tally.add(&record);
+                light.add(&record);
+                if !greedy
+                    && session.is_searched(record.step, SEARCH_INTERVAL)
+                    && let Some(mut search) = session.search(record.step, true)?
+                {
+                    while search.refine()? {}
+                    if let Some(curve) = search.curve() {
+                        let best = search.result().drafter_best;
+                        light.add_search_at(&record.prompt_id, record.step, best, &curve);
+                    }
+                }
+                last = Some(record);
+            }
+            light.end_text(last.as_ref());
+        }
+        Ok(tally)
     }
 }

@@ -150,6 +150,9 @@ fn worth(measured: &Measurement, name: &'static str) -> Vec<(&'static str, Strin
             Role::GaugeExpected,
             1,
         ));
+        if let Some(share) = drafted.speed_of_light.reached() {
+            items.push(("T 1: of the speed of light", percent(share.value), Role::Value, 2));
+        }
     }
     items.push(("a chain accepts", two(measured.figures.accepted), Role::Value, 2));
     items
