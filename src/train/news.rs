@@ -40,7 +40,7 @@ pub enum TrainEvent {
         tokens: usize,
     },
     /// Completed step, with the head's drafting performance if measured after it.
-    Step(Box<TrainReport>, Option<DraftPerformance>),
+    Step(Box<TrainReport>, Option<Box<DraftPerformance>>),
     /// Successful end of the run.
     Finished,
     /// Failure that ended the run, as its message.

@@ -122,7 +122,11 @@ impl Training {
                 self.first.get_or_insert((self.now, report.step));
                 self.losses.push((report.step, report.loss));
                 if let Some(figures) = report.held_out.clone() {
-                    self.measured.push(Measurement { step: report.step, figures, drafted });
+                    self.measured.push(Measurement {
+                        step: report.step,
+                        figures,
+                        drafted: drafted.map(|drafted| *drafted),
+                    });
                 }
                 self.last = Some(*report);
             }

@@ -52,7 +52,7 @@ fn step(step: usize, steps: usize) -> TrainEvent {
         seconds: step as f64 * 1.5,
         held_out,
     };
-    TrainEvent::Step(Box::new(report), drafted)
+    TrainEvent::Step(Box::new(report), drafted.map(Box::new))
 }
 
 fn training(to: usize, steps: usize) -> Training {
@@ -131,7 +131,7 @@ proptest! {
         let figures = HeldOutMetrics { loss: vec![loss; depths], acceptance: vec![loss; depths], accepted: loss };
         let drafted = DraftPerformance { greedy_tokens_per_step: loss, expected_accepted: loss, fluid: Some(loss), speed_of_light: SpeedOfLight { share: Some(loss), ..SpeedOfLight::default() } };
         let report = TrainReport { step: 0, steps: 0, loss, rate: loss, norm: loss, tokens: 0, seconds: loss, held_out: Some(figures) };
-        state.update(Msg::Engine(TrainEvent::Step(Box::new(report), Some(drafted))));
+        state.update(Msg::Engine(TrainEvent::Step(Box::new(report), Some(Box::new(drafted)))));
         let shown = text(&drawn(&state, &theme("mono", ascii), width, height));
         prop_assert!(!ascii || shown.is_ascii());
     }

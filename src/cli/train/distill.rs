@@ -34,7 +34,7 @@ enum Line<'a> {
     Step {
         #[serde(flatten)]
         report: &'a TrainReport,
-        drafted: Option<DraftPerformance>,
+        drafted: Option<&'a DraftPerformance>,
     },
 }
 
@@ -188,14 +188,15 @@ pub fn distil(job: &TrainingJob, tell: &mut dyn FnMut(TrainEvent) -> bool) -> an
         &mut |report: &TrainReport| {
             let drafted = match report.held_out.as_ref().map(|_| trial.of(&options.out)).transpose()
             {
-                Ok(drafted) => drafted,
+                Ok(drafted) => drafted.map(Box::new),
                 Err(error) => {
                     failed = Some(error);
                     return false;
                 }
             };
-            if let Some(Err(error)) =
-                json.as_mut().map(|json| json.write(&Line::Step { report, drafted }))
+            if let Some(Err(error)) = json
+                .as_mut()
+                .map(|json| json.write(&Line::Step { report, drafted: drafted.as_deref() }))
             {
                 failed = Some(error);
                 return false;
