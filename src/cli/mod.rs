@@ -7,6 +7,8 @@ mod attach;
 pub(crate) mod bench;
 mod compare;
 mod completions;
+#[cfg(feature = "tui")]
+mod config;
 mod doctor;
 mod errors;
 mod export;

@@ -24,7 +24,8 @@ const DEMO_PACE: f64 = 4.0;
 /// Display options of replays.
 #[derive(Args, Clone, Debug)]
 pub struct ReplayDisplay {
-    /// Speed in steps per second, or full [default: as recorded; 4 for the demo]
+    /// Speed in steps per second, or full [default: that of config.toml, else as recorded; 4 for the
+    /// demo]
     #[arg(long, value_name = "N|full", value_parser = pace, allow_negative_numbers = true)]
     pub pace: Option<PaceOption>,
     /// Number of steps to skip: those before are played at once
@@ -37,6 +38,13 @@ pub struct ReplayDisplay {
     /// Draw with ASCII characters only
     #[arg(long)]
     pub ascii: bool,
+    /// Leave the mouse to the terminal
+    #[arg(long)]
+    pub no_mouse: bool,
+    /// Format of pictures taken with the key S: svg or png [default: svg]
+    #[cfg(feature = "tui")]
+    #[arg(long, value_name = "FORMAT", value_enum, hide_possible_values = true)]
+    pub picture: Option<crate::tui::Picture>,
 }
 
 /// Options of `speclight replay`.
@@ -45,7 +53,7 @@ pub struct ReplayOptions {
     /// Recording made with --record or the R key
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
-    /// Pace, first step, theme, and glyphs.
+    /// Pace, first step, theme, glyphs, mouse, and pictures.
     #[command(flatten)]
     pub display: ReplayDisplay,
 }
@@ -53,7 +61,7 @@ pub struct ReplayOptions {
 /// Options of `speclight demo`.
 #[derive(Args, Clone, Debug)]
 pub struct DemoOptions {
-    /// Pace, first step, theme, and glyphs.
+    /// Pace, first step, theme, glyphs, mouse, and pictures.
     #[command(flatten)]
     pub display: ReplayDisplay,
 }
@@ -75,6 +83,17 @@ impl PaceOption {
             PaceOption::Steps(rate) => crate::tui::PlayPace::Steps(rate),
             PaceOption::Full => crate::tui::PlayPace::Full,
         }
+    }
+}
+
+/// Returns the pace of a replay for the monitor's default in `config.toml`.
+///
+/// A run at full speed shows as it was recorded.
+#[cfg(feature = "tui")]
+fn default_pace(pace: crate::engine::Pace) -> crate::tui::PlayPace {
+    match pace {
+        crate::engine::Pace::PerSecond(steps) => crate::tui::PlayPace::Steps(f64::from(steps)),
+        crate::engine::Pace::Full => crate::tui::PlayPace::Recorded,
     }
 }
 
@@ -170,25 +189,41 @@ fn screen(
     pace: crate::tui::PlayPace,
     display: &ReplayDisplay,
 ) -> anyhow::Result<ExitCode> {
+    use std::sync::Arc;
+
+    use super::config;
     use crate::registry;
     use crate::telemetry::recording::scan;
     use crate::tui::theme::{self, TerminalAbilities, Theme};
-    use crate::tui::{self, Ahead, ExitReason, Mouse, Picture, Replay};
+    use crate::tui::{self, Ahead, ExitReason, Mouse, Replay, State};
 
     tui::check_terminal()?;
-    let folder = registry::config_folder().ok().map(|config| theme::themes_folder(&config));
-    let terminal =
-        TerminalAbilities::from_env(display.ascii, folder, |name| std::env::var(name).ok());
-    let themes = Theme::all(display.theme.as_deref(), &terminal)?;
+    let folder = registry::config_folder().ok();
+    let (config, presets) = config::read(folder.as_deref())?;
+    let defaults = config::monitor_options(&config.options)?;
+    let ascii = display.ascii || defaults.ascii;
+    let terminal = TerminalAbilities::from_env(
+        ascii,
+        folder.map(|config| theme::themes_folder(&config)),
+        |name| std::env::var(name).ok(),
+    );
+    let theme = display.theme.as_deref().or(defaults.theme.as_deref());
+    let themes = Theme::all(theme, &terminal)?;
     let length = scan(open()?)?;
-    let pace = display.pace.map_or(pace, PaceOption::pace);
+    let given = display.pace.map(PaceOption::pace);
+    let pace = given.or_else(|| defaults.pace.map(default_pace)).unwrap_or(pace);
+    let picture = display.picture.unwrap_or(defaults.picture);
     let ahead = Ahead::default();
-    let replay = Replay::new(name, length, pace, themes.len(), ahead.clone(), Picture::default());
+    let (keys, presets) = (Arc::new(config.keys), Arc::new(presets));
+    let state = State { keys, presets, ..State::new(themes.len()) };
+    let replay = Replay::new(name, length, pace, state, ahead.clone(), picture);
     let (sink, events) = tui::channel();
     let source = Box::new(move || EventReader::new(open()?));
     let (commands, thread) = tui::play(source, pace, display.at, ahead, sink)?;
     let link = tui::EngineLink { commands, events, thread };
-    let screen = tui::ScreenOptions { themes, mouse: Mouse::Captured };
+    let free = display.no_mouse || defaults.no_mouse;
+    let mouse = if free { Mouse::Free } else { Mouse::Captured };
+    let screen = tui::ScreenOptions { themes, mouse };
     Ok(match tui::show(replay, screen, link)?.ended {
         ExitReason::Asked => ExitCode::SUCCESS,
         ExitReason::Signal(number) => ExitCode::from(u8::try_from(128 + number).unwrap_or(u8::MAX)),

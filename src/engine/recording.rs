@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use super::Event;
+use super::{Event, Pace};
 use crate::telemetry::recording::{
     Entry, LIVE_LEVEL, LookEntry, Reader, RecordingEnd, RecordingError, Timed, Writer,
 };
@@ -59,6 +59,13 @@ pub enum Recorded {
     Caption(String),
     /// Interval of oracle searches that the user chose, in steps; 0 for none.
     SearchEvery(usize),
+    /// Pace of the run.
+    Pace {
+        /// Maximum number of steps per second.
+        pace: Pace,
+        /// Number of texts begun while the first ones run slowly; `None` once that is over.
+        slow_start: Option<usize>,
+    },
 }
 
 /// Reader of a recording as events with their times.
@@ -135,6 +142,10 @@ impl<R: Read> Iterator for EventReader<R> {
                 Entry::Finished => Event::Finished,
                 Entry::Caption { text } => return Some((at, Recorded::Caption(text))),
                 Entry::SearchEvery { steps } => return Some((at, Recorded::SearchEvery(steps))),
+                Entry::Pace { steps_per_second, slow_start } => {
+                    let pace = steps_per_second.map_or(Pace::Full, Pace::PerSecond);
+                    return Some((at, Recorded::Pace { pace, slow_start }));
+                }
                 Entry::Recording(_) | Entry::At { .. } | Entry::End | Entry::Other => continue,
             };
             return Some((at, Recorded::Event(event)));

@@ -442,13 +442,10 @@ fn quit(state: &mut State, effects: &mut Vec<Effect>) {
     effects.push(Effect::Leave(None));
 }
 
-/// Sets the pace of the engine, if it changes, and ends the slow start.
+/// Sets the pace of the engine, and ends the slow start.
 pub(super) fn set_pace(state: &mut State, effects: &mut Vec<Effect>, pace: Pace) {
-    state.slow_start = None;
-    if state.pace != pace {
-        state.pace = pace;
-        tell(state, effects, Command::Pace(pace));
-    }
+    (state.slow_start, state.pace) = (None, pace);
+    tell(state, effects, Command::Pace(pace));
 }
 
 fn pace(state: &mut State, effects: &mut Vec<Effect>, to: Option<Pace>) {

@@ -8,7 +8,7 @@ use ratatui::Frame;
 use ratatui::layout::Rect;
 
 use super::{Effect, GeneratedText, Msg, Picture, Screen, State, Step, Target, save_picture};
-use crate::engine::{Command, Event, Recorder, RunContext, RunInfo};
+use crate::engine::{Command, Event, Pace, Recorder, RunContext, RunInfo};
 use crate::telemetry::recording::Entry;
 use crate::tui::theme::Theme;
 
@@ -41,6 +41,7 @@ impl Monitor {
         let state = State { recording: recorder.is_some(), ..state };
         if let Some(recorder) = &recorder {
             recorder.entry(Duration::ZERO, Entry::SearchEvery { steps: state.look_every });
+            recorder.entry(Duration::ZERO, pace_entry(&state));
         }
         Monitor {
             state,
@@ -103,6 +104,17 @@ fn prologue(state: &State, at: Duration, recorder: &Recorder) {
     for event in kept_events(state) {
         recorder.event(at, &event);
     }
+    // After the kept texts, which a slow start would count again.
+    recorder.entry(at, pace_entry(state));
+}
+
+/// Returns the entry that holds the pace of a state.
+fn pace_entry(state: &State) -> Entry {
+    let steps_per_second = match state.pace {
+        Pace::PerSecond(steps) => Some(steps),
+        Pace::Full => None,
+    };
+    Entry::Pace { steps_per_second, slow_start: state.slow_start }
 }
 
 /// Returns events that lead to the present state, as far as its steps are kept.
@@ -174,12 +186,16 @@ impl Screen for Monitor {
             }
             _ => {}
         }
+        let pace = (self.state.pace, self.state.slow_start);
         let mut effects = super::update(&mut self.state, msg);
         if effects.contains(&Effect::Record) {
             effects.retain(|effect| *effect != Effect::Record);
             self.toggle_recording();
         }
         if let Some(recorder) = &self.recorder {
+            if pace != (self.state.pace, self.state.slow_start) {
+                recorder.entry(self.at, pace_entry(&self.state));
+            }
             for effect in &effects {
                 if let Effect::Engine(Command::SearchEvery(steps)) = effect {
                     recorder.entry(self.at, Entry::SearchEvery { steps: *steps });

@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use crossterm::event::{KeyCode, KeyEventKind};
+use crossterm::event::KeyEventKind;
 use ratatui::Frame;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -49,6 +49,7 @@ pub fn apply(state: &mut State, at: Duration, recorded: Recorded) {
         }
         Recorded::Event(event) => drop(update(state, Msg::Engine(event))),
         Recorded::SearchEvery(steps) => state.look_every = steps,
+        Recorded::Pace { pace, slow_start } => (state.pace, state.slow_start) = (pace, slow_start),
         Recorded::Caption(_) => {}
     }
 }
@@ -76,19 +77,17 @@ pub struct Replay {
 }
 
 impl Replay {
-    /// Returns the screen before the first event.
-    ///
-    /// `themes` is the number of themes to choose from.
+    /// Returns the screen over an initial state, which holds themes and keys.
     pub fn new(
         name: &str,
         scan: Scan,
         pace: PlayPace,
-        themes: usize,
+        state: State,
         ahead: Ahead,
         picture: Picture,
     ) -> Replay {
         Replay {
-            state: State::new(themes),
+            state,
             name: sanitize_line(name),
             scan,
             pace,
@@ -106,6 +105,11 @@ impl Replay {
     /// Returns the monitor's state as of the last event.
     pub fn state(&self) -> &State {
         &self.state
+    }
+
+    /// Returns the key of a command as shown on the screen, or its line of the palette.
+    fn key(&self, id: &str) -> String {
+        self.state.keys.label(id).unwrap_or_else(|| format!(":{id}"))
     }
 
     /// Shows a message for some seconds of this replay, not of the recording.
@@ -136,7 +140,9 @@ impl Replay {
                 if self.state.phase != Phase::Finished {
                     drop(update(&mut self.state, Msg::Engine(Event::Paused)));
                 }
-                let over = "the arrow keys select steps, r starts again, q quits";
+                let (again, quit) = (self.key("again"), self.key("quit"));
+                let over =
+                    format!("the arrow keys select steps, {again} starts again, {quit} quits");
                 self.say(match end {
                     RecordingEnd::Whole => format!("end of the recording: {over}"),
                     RecordingEnd::Cut => {
@@ -149,11 +155,20 @@ impl Replay {
             }
             Played::Restarted => {
                 let old = std::mem::replace(&mut self.state, State::new(1));
-                let new = &mut self.state;
-                (new.theme, new.themes, new.focus, new.zoom, new.unit) =
-                    (old.theme, old.themes, old.focus, old.zoom, old.unit);
-                (new.view, new.tree_form, new.oracle_tree) =
-                    (old.view, old.tree_form, old.oracle_tree);
+                self.state = State {
+                    theme: old.theme,
+                    themes: old.themes,
+                    keys: old.keys,
+                    presets: old.presets,
+                    recalls: old.recalls,
+                    focus: old.focus,
+                    zoom: old.zoom,
+                    unit: old.unit,
+                    view: old.view,
+                    tree_form: old.tree_form,
+                    oracle_tree: old.oracle_tree,
+                    ..State::new(1)
+                };
                 (self.at, self.ended, self.message) = (Duration::ZERO, false, None);
                 self.caption.clear();
             }
@@ -162,10 +177,11 @@ impl Replay {
 
     /// Carries out an effect of a key: for the player if it can, else with a message.
     fn carry_out(&mut self, effect: Effect, out: &mut Vec<Effect<PlayCommand>>) {
+        let again = self.key("again");
         let refused = match effect {
             Effect::Leave(why) => return out.push(Effect::Leave(why)),
             Effect::Picture => return out.push(Effect::Picture),
-            Effect::Record => "this is a recording already",
+            Effect::Record => "this is a recording already".to_owned(),
             Effect::Engine(Command::Quit) => return out.push(Effect::Engine(PlayCommand::Quit)),
             // The search that the monitor requests on its own while paused.
             Effect::Engine(Command::Look(_)) => return,
@@ -176,7 +192,7 @@ impl Replay {
                 Command::Pause | Command::Resume | Command::Step | Command::Prompt(_),
             ) if self.ended => {
                 self.state.motion = RunState::Paused;
-                "the recording is over: r starts it again"
+                format!("the recording is over: {again} starts it again")
             }
             Effect::Engine(Command::Pause) => return out.push(Effect::Engine(PlayCommand::Pause)),
             Effect::Engine(Command::Resume) => {
@@ -189,7 +205,7 @@ impl Replay {
                 return out.push(Effect::Engine(PlayCommand::NextPrompt));
             }
             Effect::Engine(Command::Prompt(_)) => {
-                "this is a recording, which goes forward only: r starts it again"
+                format!("this is a recording, which goes forward only: {again} starts it again")
             }
             Effect::Write { stem, ending, text } => {
                 return out.push(Effect::Write { stem, ending, text });
@@ -202,14 +218,15 @@ impl Replay {
                 return out.push(Effect::Engine(PlayCommand::Pace(self.pace)));
             }
             Effect::Engine(Command::SearchEvery(_)) => {
-                "this is a recording: it holds the searches that were made"
+                "this is a recording: it holds the searches that were made".to_owned()
             }
             Effect::Engine(Command::Settings(_) | Command::Text(_)) => {
                 "this is a recording: settings and prompts need a model, as in the monitor"
+                    .to_owned()
             }
         };
         // Resets what the key has changed for an engine that is not there.
-        drop(update(&mut self.state, Msg::Engine(Event::Refused(refused.to_owned()))));
+        drop(update(&mut self.state, Msg::Engine(Event::Refused(refused))));
         self.hold();
     }
 
@@ -218,10 +235,11 @@ impl Replay {
         if let Msg::Key(key) = &msg
             && self.state.overlay == Overlay::None
             && key.kind != KeyEventKind::Release
-            && let KeyCode::Char(c @ ('<' | '>')) = key.code
+            && let Some(command @ ("slower" | "faster")) =
+                self.state.keys.command(key).map(|command| command.name)
         {
             let present = PACES.iter().position(|pace| *pace == self.pace).unwrap_or(5);
-            let next = if c == '<' {
+            let next = if command == "slower" {
                 present.saturating_sub(1)
             } else {
                 (present + 1).min(PACES.len() - 1)
@@ -231,6 +249,7 @@ impl Replay {
             return vec![Effect::Engine(PlayCommand::Pace(self.pace))];
         }
         let (look_every, motion) = (self.state.look_every, self.state.motion);
+        let pace = (self.state.pace, self.state.slow_start);
         let effects = update(&mut self.state, msg);
         if matches!(self.state.overlay, Overlay::Editor(_)) {
             // The run would wait for the prompt.
@@ -242,7 +261,9 @@ impl Replay {
         for effect in effects {
             self.carry_out(effect, &mut out);
         }
+        // Those of the recorded run, which keys don't change.
         self.state.look_every = look_every;
+        (self.state.pace, self.state.slow_start) = pace;
         out
     }
 
@@ -271,7 +292,7 @@ impl Replay {
                 self.scan.steps
             );
             let pace = if self.ended { "ended".to_owned() } else { pace_name(self.pace) };
-            let keys = "< > pace".to_owned();
+            let keys = format!("{} {} pace", self.key("slower"), self.key("faster"));
             let parts = [
                 (format!("replay {}", self.name), Role::Header),
                 (time, Role::Value),

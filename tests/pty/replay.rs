@@ -44,3 +44,37 @@ fn a_cut_recording_plays_to_its_last_whole_line() {
     t.settle();
     assert!(t.restored(), "{}", t.left_behind());
 }
+
+#[test]
+fn config_toml_sets_keys_theme_mouse_and_pace_of_a_replay() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut t = start_program(&["replay", DEMO], &folder, 120, 40);
+    t.wait("steps", |s| s.contains("as recorded"));
+    assert!(t.mouse_captured());
+    t.send("q");
+    assert_eq!(t.status(), 0);
+    let config = folder.path().join("config");
+    std::fs::create_dir_all(&config).unwrap();
+    let text = "theme = \"mono\"\nascii = true\nno-mouse = true\npace = 8\n[keys]\nquit = \"F2\"\n";
+    std::fs::write(config.join("config.toml"), text).unwrap();
+    for command in [&["replay", DEMO][..], &["demo"]] {
+        let mut t = start_program(command, &folder, 120, 40);
+        t.wait("steps", |s| s.contains("| 8 steps/s") && number(s, "step ").is_some());
+        assert!(!t.mouse_captured() && t.screen().is_ascii());
+        assert!(!t.has_color_and_bold().0, "the theme mono");
+        t.send("q");
+        t.send("\x1bOQ");
+        assert_eq!(t.status(), 0);
+        t.settle();
+        assert!(t.restored(), "{}", t.left_behind());
+    }
+    let mut t = start_program(&["demo", "--pace", "16", "--theme", "dark"], &folder, 120, 40);
+    t.wait("the command line wins", |s| s.contains("| 16 steps/s"));
+    assert!(t.has_color_and_bold().0);
+    t.send("\x1bOQ");
+    assert_eq!(t.status(), 0);
+    std::fs::write(config.join("config.toml"), "\n[keys]\nquitt = \"F2\"\n").unwrap();
+    let mut t = start_program(&["demo"], &folder, 120, 40);
+    t.wait_end("config.toml:3: keys.quitt: unknown command quitt");
+    assert_ne!(t.status(), 0);
+}

@@ -5,13 +5,13 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use ratatui::buffer::Buffer;
-use speclight::engine::{Event, EventReader, Recorded, Recorder, RunContext};
+use speclight::engine::{Event, EventReader, Pace, Recorded, Recorder, RunContext};
 use speclight::telemetry::StepSettings;
 use speclight::telemetry::recording::{Entry, LIVE_LEVEL, RecordingEnd, Scan, Writer, scan};
 use speclight::tui::theme::Theme;
 use speclight::tui::{
-    Ahead, Effect, Film, Msg, Picture, PlayCommand, PlayPace, Played, Replay, Screen, Source,
-    State, apply, play, state_at, update,
+    Ahead, Config, Effect, Film, Monitor, Msg, Picture, PlayCommand, PlayPace, Played, Replay,
+    Screen, Source, State, apply, play, state_at, update,
 };
 
 use crate::script::{Script, settings};
@@ -78,6 +78,100 @@ fn a_replay_shows_the_frames_of_the_live_run_cell_by_cell() {
     assert!(text(&drawn(&replay, &theme, 120, 40)).contains("B 8"));
 }
 
+/// Returns a state as a replay shows it: without messages of keys and without the `rec` sign.
+fn without_messages(state: &State) -> State {
+    State { notice: None, recording: false, ..state.clone() }
+}
+
+#[test]
+fn a_replay_of_a_slow_start_shows_the_pace_of_the_live_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let recorder = Recorder::start(&folder.path().join("run.rec"), RunContext::default()).unwrap();
+    let theme = theme("dark", false);
+    let start = State { slow_start: Some(0), ..State::new(1) };
+    let mut live = Monitor::new(start, Some(recorder), RunContext::default(), Picture::Svg);
+    let mut frames = Vec::new();
+    for (i, event) in events().into_iter().enumerate() {
+        live.update(Msg::Tick(time(i)));
+        live.update(Msg::Engine(event));
+        for key in match i {
+            20 => &[">"][..],
+            30 => &["<", "<"],
+            _ => &[],
+        } {
+            live.update(Msg::Key(key_of(key)));
+        }
+        frames.push(screens(&without_messages(live.state()), &theme));
+    }
+    // Ends the recording.
+    live.update(Msg::Key(key_of("R")));
+    let mut replayed = EventReader::open(&folder.path().join("run.rec")).unwrap().peekable();
+    let (mut replay, mut labels, mut notices) = (State::new(1), Vec::new(), Vec::new());
+    for (i, frame) in frames.iter().enumerate() {
+        while let Some((at, recorded)) = replayed.next_if(|(at, _)| *at <= time(i)) {
+            apply(&mut replay, at, recorded);
+            notices.extend(replay.notice.clone().map(|notice| notice.text));
+        }
+        assert_eq!(frame, &screens(&without_messages(&replay), &theme), "event {i}");
+        labels.push(text(&drawn(&replay, &theme, 80, 24)).lines().next().unwrap().to_owned());
+    }
+    for label in ["▶ 4 steps/s", "▶ 8 steps/s", "▶ 2 steps/s"] {
+        assert!(labels.iter().any(|line| line.contains(label)), "{label}: {labels:#?}");
+    }
+    assert!(notices.iter().any(|notice| notice.starts_with("slow start")), "{notices:?}");
+}
+
+#[test]
+fn keys_of_the_configuration_work_in_a_replay_and_its_pace_is_not_the_recorded_one() {
+    let config = "[keys]\nslower = \"a\"\nfaster = \"s\"\nagain = \"F5\"\nquit = \"x\"\n";
+    let keys = std::sync::Arc::new(Config::parse("config.toml", config).unwrap().keys);
+    let state = State { keys, ..State::new(1) };
+    let mut replay = Replay::new(
+        "run.rec",
+        Scan::default(),
+        PlayPace::Steps(4.0),
+        state,
+        Ahead::default(),
+        Picture::Svg,
+    );
+    let pace = |pace, slow_start| Recorded::Pace { pace, slow_start };
+    for recorded in [pace(Pace::PerSecond(16), None)]
+        .into_iter()
+        .chain(events().into_iter().take(30).map(Recorded::Event))
+    {
+        replay.update(Msg::Engine(Played::Recorded(Duration::ZERO, recorded)));
+    }
+    let faster = replay.update(Msg::Key(key_of("s")));
+    assert_eq!(faster, [Effect::Engine(PlayCommand::Pace(PlayPace::Steps(8.0)))]);
+    assert!(replay.update(Msg::Key(key_of(">"))).is_empty(), "no longer a key");
+    for key in [":", "p", "a", "c", "e", "space", "1", "6", "Enter"] {
+        let effects = replay.update(Msg::Key(key_of(key)));
+        let sixteen = Effect::Engine(PlayCommand::Pace(PlayPace::Steps(16.0)));
+        assert_eq!(effects.contains(&sixteen), key == "Enter", "{key}: {effects:?}");
+    }
+    assert_eq!((replay.state().pace, replay.state().slow_start), (Pace::PerSecond(16), None));
+    let shown = terminal_text(&replay, 100, 30);
+    assert!(shown.lines().next().unwrap().contains("16 steps/s"), "{shown}");
+    assert!(shown.lines().last().unwrap().contains("a s pace"), "{shown}");
+    // The keys outlast a restart.
+    replay.update(Msg::Engine(Played::Ended(RecordingEnd::Whole)));
+    assert!(notice(&replay).contains("F5 starts again, x quits"), "{}", notice(&replay));
+    replay.update(Msg::Engine(Played::Restarted));
+    assert_eq!(replay.state().pace, Pace::Full);
+    let quit = replay.update(Msg::Key(key_of("x")));
+    assert_eq!(quit, [Effect::Engine(PlayCommand::Quit), Effect::Leave(None)]);
+}
+
+#[test]
+fn captions_are_cut_to_the_width_of_the_screen() {
+    let mut replay = screen(Scan::default());
+    let caption = Recorded::Caption("a long caption ".repeat(9));
+    replay.update(Msg::Engine(Played::Recorded(Duration::ZERO, caption)));
+    let shown = terminal_text(&replay, 60, 24);
+    let line = shown.lines().nth(22).unwrap();
+    assert!(line.starts_with(" a long caption") && line.ends_with('…'), "{shown}");
+}
+
 fn source(bytes: Vec<u8>) -> Source {
     Box::new(move || {
         EventReader::new(Box::new(std::io::Cursor::new(bytes.clone())) as Box<dyn Read + Send>)
@@ -85,7 +179,7 @@ fn source(bytes: Vec<u8>) -> Source {
 }
 
 fn screen(length: Scan) -> Replay {
-    Replay::new("run.rec", length, PlayPace::Full, 1, Ahead::default(), Picture::Svg)
+    Replay::new("run.rec", length, PlayPace::Full, State::new(1), Ahead::default(), Picture::Svg)
 }
 
 /// Plays a recording to its end on a screen.

@@ -70,6 +70,10 @@ pub(super) fn check(entry: &Entry) -> Check {
         Entry::SearchEvery { steps } => {
             ensure(*steps < MAX_COUNT, "the interval of searches is out of range")
         }
+        Entry::Pace { steps_per_second, slow_start } => ensure(
+            *steps_per_second != Some(0) && slow_start.is_none_or(|texts| texts < MAX_COUNT),
+            "the pace is out of range",
+        ),
         Entry::Search { curve, tree, .. } => {
             curve.as_deref().map_or(Ok(()), oracle_curve)?;
             tree.as_deref().map_or(Ok(()), oracle_tree)

@@ -117,6 +117,13 @@ pub enum Entry {
         /// Interval in steps; 0 for none.
         steps: usize,
     },
+    /// Pace of the run, at its start and after each change.
+    Pace {
+        /// Steps per second; `None` for full speed.
+        steps_per_second: Option<u32>,
+        /// Number of texts begun while the first ones run slowly; `None` once that is over.
+        slow_start: Option<usize>,
+    },
     /// Fluid bound at every budget.
     Fluid(Arc<FluidBound>),
     /// End of a prompt's text.

@@ -82,6 +82,7 @@ fn all() -> Vec<Entry> {
             tokens: 5,
             prefill_seconds: 0.25,
         },
+        Entry::Pace { steps_per_second: Some(4), slow_start: Some(1) },
         Entry::Caption { text: "look".into() },
         Entry::Step(Arc::new(step)),
         Entry::Search {

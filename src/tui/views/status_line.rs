@@ -15,7 +15,9 @@ pub fn draw_status_line(texts: &[(&str, Role)], theme: &Theme, area: Rect, buf: 
     pen.clear(Role::Base);
     let width = pen.width().saturating_sub(1);
     let item = |(i, (text, role)): (usize, &(&str, Role))| {
-        ("", (*text).to_owned(), *role, u8::try_from(i).unwrap_or(u8::MAX))
+        let text = pen.shorten(text, width.saturating_sub(1));
+        ("", text, *role, u8::try_from(i).unwrap_or(u8::MAX))
     };
-    items(&mut pen, 0, width, texts.iter().enumerate().map(item).collect());
+    let all = texts.iter().enumerate().map(item).collect();
+    items(&mut pen, 0, width, all);
 }
