@@ -4,10 +4,11 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
-use ratatui::Frame;
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
 
-use super::{Effect, Msg, Screen, Stop};
+use super::basic::BasicScreen;
+use super::{Effect, Stop};
 use crate::attach::{Event, Step, Summary, Tally, Window};
 use crate::tui::theme::Theme;
 use crate::tui::views;
@@ -108,58 +109,31 @@ impl Attached {
         }
         None
     }
-
-    fn pressed(&mut self, key: KeyEvent) -> Option<Effect<Stop>> {
-        let control = key.modifiers.contains(KeyModifiers::CONTROL);
-        match key.code {
-            KeyCode::Char('c') if control => Some(Effect::Leave(None)),
-            KeyCode::Char('q') => Some(Effect::Leave(None)),
-            KeyCode::Char('c') => {
-                self.theme = (self.theme + 1) % self.themes;
-                None
-            }
-            _ => None,
-        }
-    }
 }
 
-impl Screen for Attached {
+impl BasicScreen for Attached {
     type News = Event;
     type Order = Stop;
+    const STOPPED: &str = "reading the server stopped";
 
-    fn update(&mut self, msg: Msg<Event>) -> Vec<Effect<Stop>> {
-        let effect = match msg {
-            Msg::Tick(now) => {
-                self.now = now;
-                None
-            }
-            Msg::Key(key) if key.kind != KeyEventKind::Release => self.pressed(key),
-            Msg::Engine(event) => self.take(event),
-            Msg::EngineGone(None) if self.finished => None,
-            Msg::EngineGone(why) => {
-                let why = why
-                    .map_or_else(|| "it gave no reason".to_owned(), |why| why.replace('\n', " "));
-                Some(Effect::Leave(Some(format!("reading the server stopped: {why}"))))
-            }
-            Msg::Key(_)
-            | Msg::Drawn(_)
-            | Msg::Paste(_)
-            | Msg::Click(_)
-            | Msg::Wheel(..)
-            | Msg::Written(_) => None,
-        };
-        effect.into_iter().collect()
+    fn tick(&mut self, now: Duration) {
+        self.now = now;
     }
 
-    fn render(&self, themes: &[Theme], frame: &mut Frame) -> u16 {
-        let area = frame.area();
-        views::draw_attached(
-            self,
-            &themes[self.theme.min(themes.len() - 1)],
-            area,
-            frame.buffer_mut(),
-        );
-        0
+    fn news(&mut self, event: Event) -> Option<Effect<Stop>> {
+        self.take(event)
+    }
+
+    fn finished(&self) -> bool {
+        self.finished
+    }
+
+    fn theme(&mut self) -> (&mut usize, usize) {
+        (&mut self.theme, self.themes)
+    }
+
+    fn draw(&self, themes: &[Theme], area: Rect, buffer: &mut Buffer) {
+        views::draw_attached(self, &themes[self.theme.min(themes.len() - 1)], area, buffer);
     }
 
     fn ages(&self) -> bool {

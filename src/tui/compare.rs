@@ -4,10 +4,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
-use ratatui::Frame;
+use crossterm::event::KeyCode;
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
 
-use super::{Effect, Msg, Notice, Phase, RunState, Screen};
+use super::basic::BasicScreen;
+use super::{Effect, Notice, Phase, RunState};
 use crate::engine::RunInfo;
 use crate::study::compare::Outcomes;
 use crate::study::compare::{
@@ -120,69 +122,6 @@ impl Compare {
         self.notice = Some(Notice { text, until });
     }
 
-    fn pressed(&mut self, key: KeyEvent) -> Option<Effect<CompareCommand>> {
-        let interrupt = key.modifiers.contains(KeyModifiers::CONTROL);
-        let order = |order: CompareCommand| Some(Effect::Engine(order));
-        match key.code {
-            KeyCode::Char('c') if interrupt => Some(Effect::Leave(None)),
-            _ if interrupt => None,
-            KeyCode::Char('q') => Some(Effect::Leave(None)),
-            KeyCode::Char('c') => {
-                self.theme = (self.theme + 1) % self.themes;
-                None
-            }
-            KeyCode::Char(' ') if self.motion.still() => {
-                self.motion = RunState::Resuming;
-                order(CompareCommand::Resume)
-            }
-            KeyCode::Char(' ') => {
-                self.motion = RunState::Pausing;
-                order(CompareCommand::Pause)
-            }
-            KeyCode::Char('.') if self.motion.still() => order(CompareCommand::Step),
-            // The first press pauses.
-            KeyCode::Char('.') => {
-                self.motion = RunState::Pausing;
-                order(CompareCommand::Pause)
-            }
-            KeyCode::Char('n') => order(CompareCommand::Turn(1)),
-            KeyCode::Char('p') => order(CompareCommand::Turn(-1)),
-            _ => None,
-        }
-    }
-
-    fn told(&mut self, news: CompareEvent) -> Option<Effect<CompareCommand>> {
-        match news {
-            CompareEvent::Loading(what, done) => self.phase = Phase::Loading(what, done),
-            CompareEvent::Ready(info) => (self.info, self.phase) = (info, Phase::Running),
-            CompareEvent::Began(prompt) => {
-                (self.prompt, self.phase) = (prompt, Phase::Running);
-                for lane in &mut self.lanes {
-                    lane.side.begin(prompt);
-                    lane.last = None;
-                }
-            }
-            CompareEvent::Step(lane, made) => self.step(lane, &made),
-            CompareEvent::Plain(plain) => {
-                self.plain = Some(plain).filter(|plain| plain.is_finite() && *plain > 0.0);
-                self.refresh();
-            }
-            CompareEvent::Paused => self.motion = RunState::Paused,
-            CompareEvent::Resumed => self.motion = RunState::Live,
-            CompareEvent::Refused(why) => self.say(why),
-            CompareEvent::Failed(why) => return Some(Effect::Leave(Some(why))),
-            CompareEvent::Done => {
-                self.phase = Phase::Finished;
-                self.refresh();
-                self.say(
-                    "all prompts are done: n restarts at the first, p at the previous one, q quits"
-                        .into(),
-                );
-            }
-        }
-        None
-    }
-
     fn step(&mut self, lane: usize, made: &ComparedStep) {
         let Some(lane) = self.lanes.get_mut(lane) else { return };
         lane.side.add(made);
@@ -216,46 +155,74 @@ impl Compare {
     }
 }
 
-impl Screen for Compare {
+impl BasicScreen for Compare {
     type News = CompareEvent;
     type Order = CompareCommand;
+    const STOPPED: &str = "the engine stopped";
 
-    fn update(&mut self, msg: Msg<CompareEvent>) -> Vec<Effect<CompareCommand>> {
-        let effect = match msg {
-            Msg::Tick(now) => {
-                self.now = now;
-                self.notice = self.notice.take().filter(|notice| notice.until > now);
-                None
-            }
-            Msg::Key(key) if key.kind != KeyEventKind::Release => {
-                self.notice = None;
-                self.pressed(key)
-            }
-            Msg::Engine(news) => self.told(news),
-            Msg::EngineGone(why) => {
-                let why = why
-                    .map_or_else(|| "it gave no reason".to_owned(), |why| why.replace('\n', " "));
-                Some(Effect::Leave(Some(format!("the engine stopped: {why}"))))
-            }
-            Msg::Key(_)
-            | Msg::Drawn(_)
-            | Msg::Paste(_)
-            | Msg::Click(_)
-            | Msg::Wheel(..)
-            | Msg::Written(_) => None,
-        };
-        effect.into_iter().collect()
+    fn tick(&mut self, now: Duration) {
+        self.now = now;
+        self.notice = self.notice.take().filter(|notice| notice.until > now);
     }
 
-    fn render(&self, themes: &[Theme], frame: &mut Frame) -> u16 {
-        let area = frame.area();
-        views::draw_compare(
-            self,
-            &themes[self.theme.min(themes.len() - 1)],
-            area,
-            frame.buffer_mut(),
-        );
-        0
+    fn key(&mut self, code: KeyCode) -> Option<Effect<CompareCommand>> {
+        self.notice = None;
+        let still = self.motion.still();
+        let order = match code {
+            KeyCode::Char(' ') if still => CompareCommand::Resume,
+            KeyCode::Char('.') if still => CompareCommand::Step,
+            // The first press pauses.
+            KeyCode::Char(' ' | '.') => CompareCommand::Pause,
+            KeyCode::Char('n') => CompareCommand::Turn(1),
+            KeyCode::Char('p') => CompareCommand::Turn(-1),
+            _ => return None,
+        };
+        match order {
+            CompareCommand::Resume => self.motion = RunState::Resuming,
+            CompareCommand::Pause => self.motion = RunState::Pausing,
+            _ => {}
+        }
+        Some(Effect::Engine(order))
+    }
+
+    fn news(&mut self, news: CompareEvent) -> Option<Effect<CompareCommand>> {
+        match news {
+            CompareEvent::Loading(what, done) => self.phase = Phase::Loading(what, done),
+            CompareEvent::Ready(info) => (self.info, self.phase) = (info, Phase::Running),
+            CompareEvent::Began(prompt) => {
+                (self.prompt, self.phase) = (prompt, Phase::Running);
+                for lane in &mut self.lanes {
+                    lane.side.begin(prompt);
+                    lane.last = None;
+                }
+            }
+            CompareEvent::Step(lane, made) => self.step(lane, &made),
+            CompareEvent::Plain(plain) => {
+                self.plain = Some(plain).filter(|plain| plain.is_finite() && *plain > 0.0);
+                self.refresh();
+            }
+            CompareEvent::Paused => self.motion = RunState::Paused,
+            CompareEvent::Resumed => self.motion = RunState::Live,
+            CompareEvent::Refused(why) => self.say(why),
+            CompareEvent::Failed(why) => return Some(Effect::Leave(Some(why))),
+            CompareEvent::Done => {
+                self.phase = Phase::Finished;
+                self.refresh();
+                self.say(
+                    "all prompts are done: n restarts at the first, p at the previous one, q quits"
+                        .into(),
+                );
+            }
+        }
+        None
+    }
+
+    fn theme(&mut self) -> (&mut usize, usize) {
+        (&mut self.theme, self.themes)
+    }
+
+    fn draw(&self, themes: &[Theme], area: Rect, buffer: &mut Buffer) {
+        views::draw_compare(self, &themes[self.theme.min(themes.len() - 1)], area, buffer);
     }
 
     fn ages(&self) -> bool {

@@ -5,6 +5,7 @@
 //! terminal, the engine's channels, and signals.
 
 mod attach;
+mod basic;
 mod commands;
 mod compare;
 mod config;

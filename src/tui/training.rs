@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
-use ratatui::Frame;
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
 
-use super::{Effect, Msg, Screen};
+use super::Effect;
+use super::basic::BasicScreen;
 use crate::train::{DraftPerformance, HeldOutMetrics, TrainEvent, TrainReport};
 use crate::tui::theme::Theme;
 use crate::tui::views;
@@ -109,8 +110,18 @@ impl Training {
             .iter()
             .max_by(|a, b| worth(a).partial_cmp(&worth(b)).unwrap_or(std::cmp::Ordering::Equal))
     }
+}
 
-    fn told(&mut self, news: TrainEvent) -> Option<Effect<Stop>> {
+impl BasicScreen for Training {
+    type News = TrainEvent;
+    type Order = Stop;
+    const STOPPED: &str = "training stopped";
+
+    fn tick(&mut self, now: Duration) {
+        self.now = now;
+    }
+
+    fn news(&mut self, news: TrainEvent) -> Option<Effect<Stop>> {
         match news {
             TrainEvent::Writing { tokens, of, rate } => {
                 self.stage = Stage::Writing(tokens, of, rate)
@@ -136,58 +147,16 @@ impl Training {
         None
     }
 
-    fn pressed(&mut self, key: KeyEvent) -> Option<Effect<Stop>> {
-        let control = key.modifiers.contains(KeyModifiers::CONTROL);
-        match key.code {
-            KeyCode::Char('c') if control => Some(Effect::Leave(None)),
-            KeyCode::Char('q') => Some(Effect::Leave(None)),
-            KeyCode::Char('c') => {
-                self.theme = (self.theme + 1) % self.themes;
-                None
-            }
-            _ => None,
-        }
-    }
-}
-
-impl Screen for Training {
-    type News = TrainEvent;
-    type Order = Stop;
-
-    fn update(&mut self, msg: Msg<TrainEvent>) -> Vec<Effect<Stop>> {
-        let effect = match msg {
-            Msg::Tick(now) => {
-                self.now = now;
-                None
-            }
-            Msg::Key(key) if key.kind != KeyEventKind::Release => self.pressed(key),
-            Msg::Engine(news) => self.told(news),
-            // The thread may end after its final event.
-            Msg::EngineGone(None) if self.stage == Stage::Finished => None,
-            Msg::EngineGone(why) => {
-                let why = why
-                    .map_or_else(|| "it gave no reason".to_owned(), |why| why.replace('\n', " "));
-                Some(Effect::Leave(Some(format!("training stopped: {why}"))))
-            }
-            Msg::Key(_)
-            | Msg::Drawn(_)
-            | Msg::Paste(_)
-            | Msg::Click(_)
-            | Msg::Wheel(..)
-            | Msg::Written(_) => None,
-        };
-        effect.into_iter().collect()
+    fn finished(&self) -> bool {
+        self.stage == Stage::Finished
     }
 
-    fn render(&self, themes: &[Theme], frame: &mut Frame) -> u16 {
-        let area = frame.area();
-        views::draw_training(
-            self,
-            &themes[self.theme.min(themes.len() - 1)],
-            area,
-            frame.buffer_mut(),
-        );
-        0
+    fn theme(&mut self) -> (&mut usize, usize) {
+        (&mut self.theme, self.themes)
+    }
+
+    fn draw(&self, themes: &[Theme], area: Rect, buffer: &mut Buffer) {
+        views::draw_training(self, &themes[self.theme.min(themes.len() - 1)], area, buffer);
     }
 
     fn ages(&self) -> bool {
