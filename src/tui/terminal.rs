@@ -40,7 +40,7 @@ static PANICKED: Mutex<Option<String>> = Mutex::new(None);
 /// panic's message is printed. A panic of another thread is stored for [`TerminalGuard::panic`] instead,
 /// because a message printed to the alternate screen would be lost.
 pub struct TerminalGuard {
-    _private: (),
+    mouse: Mouse,
 }
 
 impl TerminalGuard {
@@ -53,12 +53,17 @@ impl TerminalGuard {
         before_end(restore_at_once);
         enable_raw_mode()?;
         TAKEN.store(true, Ordering::SeqCst);
-        let guard = TerminalGuard { _private: () };
+        let guard = TerminalGuard { mouse };
+        guard.switch()?;
+        Ok(guard)
+    }
+
+    fn switch(&self) -> io::Result<()> {
         execute!(stdout(), EnterAlternateScreen, EnableBracketedPaste, cursor::Hide)?;
-        if mouse == Mouse::Captured {
+        if self.mouse == Mouse::Captured {
             execute!(stdout(), EnableMouseCapture)?;
         }
-        Ok(guard)
+        Ok(())
     }
 
     /// Gives the terminal back until [`TerminalGuard::retake`], as before the process stops.
@@ -75,7 +80,7 @@ impl TerminalGuard {
         // The library takes a terminal that it has made raw for raw.
         disable_raw_mode()?;
         enable_raw_mode()?;
-        execute!(stdout(), EnterAlternateScreen, EnableBracketedPaste, cursor::Hide)
+        self.switch()
     }
 
     /// Returns the message of the first panic on another thread since the last call.
@@ -123,7 +128,9 @@ fn restore_at_once() {
         let _ = tcflow(rustix::stdio::stdout(), Action::OOn);
         let (done, ended) = std::sync::mpsc::channel();
         let write = move || {
-            let mut rest = &b"\x1b[?2004l\x1b[?1049l\x1b[?25h"[..];
+            // Mouse, paste, alternate screen, and cursor.
+            let mut rest = &b"\x1b[?1006l\x1b[?1015l\x1b[?1003l\x1b[?1002l\x1b[?1000l\
+                              \x1b[?2004l\x1b[?1049l\x1b[?25h"[..];
             while let Ok(written @ 1..) = rustix::io::write(rustix::stdio::stdout(), rest) {
                 rest = &rest[written..];
             }

@@ -52,6 +52,7 @@ fn ctrl_z_gives_the_terminal_to_the_shell_and_fg_redraws() {
         t.send("fg\r");
         t.wait("the screen again", |s| s.contains(", E[X|T]") && s.contains("SmolLM2"));
         assert!(t.alternate() && t.cursor_hidden(), "{}", t.left_behind());
+        assert!(t.mouse_captured(), "the mouse is captured again");
         let before = t.number("step ");
         t.wait("it goes on", |s| number(s, "step ").is_some_and(|step| step > before));
     }
