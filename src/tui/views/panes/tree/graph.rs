@@ -225,7 +225,7 @@ fn bonus_notes(step: &Step, picture: &Picture) -> Vec<String> {
     let p = picture
         .bonus
         .and_then(|bonus| picture.nodes[bonus].p)
-        .map_or_else(String::new, |p| format!("p {} ", probability(p).trim()));
+        .map_or_else(String::new, |p| format!("p {}, ", probability(p).trim()));
     let q = match (miss.q, miss.draft_rank) {
         (Some(q), Some(rank)) => {
             format!("q {}, drafter's {}", probability(q).trim(), ordinal(rank.saturating_add(1)))

@@ -47,29 +47,59 @@ fn extents(picture: &Picture) -> Vec<Extent> {
     extents
 }
 
-/// Draws the icicle of a step's tree.
-pub fn icicle(step: &Step, shown: Shown, pen: &mut Pen) {
+/// Columns of a block: the first, and the one after the last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Block {
+    from: usize,
+    to: usize,
+}
+
+/// Returns the block of every node on `width` columns.
+///
+/// The accepted path and the missed token have a column at least, however improbable they are;
+/// other nodes may have none.
+fn blocks(picture: &Picture, width: usize) -> Vec<Block> {
+    let blocks = extents(picture).into_iter().zip(&picture.nodes).map(|(extent, node)| {
+        let (from, to) = extent.columns(width);
+        if from == to && node.outcome.emitted() {
+            let from = from.min(width - 1);
+            return Block { from, to: from + 1 };
+        }
+        Block { from, to }
+    });
+    blocks.collect()
+}
+
+/// Draws the icicle of a step's tree; returns the number of rows that it takes.
+///
+/// If not all levels fit, the deepest are left out. If the accepted path is among them, the last
+/// row holds what is left of it.
+pub fn icicle(step: &Step, shown: Shown, pen: &mut Pen) -> usize {
     let picture = Picture::new(step, shown);
     let (width, height) = (pen.width(), pen.height());
     if width < 12 || height < 2 {
-        return;
+        return 0;
     }
     let aside = if width >= 44 { ASIDE } else { 0 };
     let inner = width - 2 - aside;
-    let extents = extents(&picture);
-    // Levels that hold a block of at least one column.
-    let visible = |i: usize| {
-        let (from, to) = extents[i].columns(inner);
-        to > from
-    };
-    let visible: Vec<usize> = (0..picture.nodes.len()).filter(|&i| visible(i)).collect();
-    let deepest = visible.iter().map(|&i| picture.nodes[i].depth).max().unwrap_or(0);
+    let blocks = blocks(&picture, inner);
+    // Nodes with a block. Those that were emitted come last, so that no other covers them.
+    let mut visible: Vec<usize> =
+        (1..picture.nodes.len()).filter(|&i| blocks[i].to > blocks[i].from).collect();
+    visible.sort_by_key(|&i| picture.nodes[i].outcome.emitted());
+    let depth = |i: &usize| picture.nodes[*i].depth;
+    let deepest = visible.iter().map(depth).max().unwrap_or(0);
+    let emitted: Vec<usize> =
+        visible.iter().copied().filter(|&i| picture.nodes[i].outcome.emitted()).collect();
     let legend = legend(step, &picture, shown, pen);
     let legend_rows = usize::from(height >= 4);
     let room = height - legend_rows;
     // The root takes one row; below it each level takes as many rows as all of them can.
     let per_level = (room.saturating_sub(1) / deepest.max(1)).clamp(1, 3);
     let levels = deepest.min((room - 1) / per_level);
+    let end = emitted.iter().map(depth).max().unwrap_or(0);
+    // Levels that have rows of their own.
+    let whole = if end > levels { levels - 1 } else { levels };
     let root = format!("{} {}", pen.glyphs().root, token(picture.nodes[0].text, pen, inner / 2));
     let line = pen.glyphs().line;
     let x = pen.text(1, 0, &root, Role::NodeRoot);
@@ -77,15 +107,22 @@ pub fn icicle(step: &Step, shown: Shown, pen: &mut Pen) {
     if aside > 0 {
         pen.right(width - 1, 0, if picture.plain { "" } else { "reached" }, Role::Label);
     }
-    for i in visible.into_iter().skip(1).filter(|&i| picture.nodes[i].depth <= levels) {
-        let node = &picture.nodes[i];
-        let (from, to) = extents[i].columns(inner);
+    for i in visible.iter().copied().filter(|i| depth(i) <= whole) {
+        let (node, Block { from, to }) = (&picture.nodes[i], blocks[i]);
+        // Columns up to the next block of this level, which a label may use.
+        let beside = visible.iter().filter(|&other| depth(other) == node.depth);
+        let next = beside
+            .map(|&other| blocks[other])
+            .filter(|other| other.to > to)
+            .map(|other| other.from.max(to))
+            .min()
+            .unwrap_or(inner);
+        let label = if node.outcome.emitted() { next - from } else { to - from };
         let top = 1 + (node.depth - 1) * per_level;
-        let area =
-            &mut pen.part((1 + from) as u16, top as u16, (to - from) as u16, per_level as u16);
-        block(node, area);
+        let area = &mut pen.part((1 + from) as u16, top as u16, label as u16, per_level as u16);
+        block(node, to - from, area);
     }
-    for depth in 1..=levels {
+    for depth in 1..=whole {
         let covered = picture.covered(depth, shown);
         if aside > 0 && !picture.plain {
             pen.right(
@@ -96,12 +133,25 @@ pub fn icicle(step: &Step, shown: Shown, pen: &mut Pen) {
             );
         }
     }
+    if whole < levels {
+        let y = 1 + whole * per_level;
+        let mut rest: Vec<usize> = emitted.into_iter().filter(|i| depth(i) > whole).collect();
+        rest.sort_by_key(depth);
+        let from = rest.first().map_or(0, |&i| blocks[i].from);
+        path_end(&picture, &rest, from, &mut pen.part(1, y as u16, inner as u16, 1));
+        if aside > 0 {
+            pen.right(width - 1, y, &format!("d {}-{end}", whole + 1), Role::Label);
+        }
+    }
+    let rows = 1 + levels * per_level;
     if legend_rows == 1 {
-        let deeper = deepest - levels;
-        let more = if deeper > 0 {
-            format!("; {deeper} more level{} below", if deeper == 1 { "" } else { "s" })
-        } else {
-            String::new()
+        let deeper = deepest - levels.max(end);
+        let more = match (whole < levels, deeper) {
+            (true, 0) => "; last row: the end of the path".to_owned(),
+            (true, _) => format!("; last row: the end of the path; {deeper} more below"),
+            (false, 0) => String::new(),
+            (false, 1) => "; 1 more level below".to_owned(),
+            (false, _) => format!("; {deeper} more levels below"),
         };
         let room = width - 2;
         let lines: Vec<String> = legend
@@ -110,14 +160,47 @@ pub fn icicle(step: &Step, shown: Shown, pen: &mut Pen) {
             .chain(legend.iter().cloned())
             .collect();
         let words = lines.iter().find(|words| pen.measure(words) <= room).or(lines.last());
-        let y = (1 + levels * per_level).min(height - 1);
+        let y = rows.min(height - 1);
         pen.text(1, y, &pen.shorten(words.map_or("", String::as_str), room), Role::Label);
+    }
+    rows + legend_rows
+}
+
+/// Writes emitted nodes one after another, from a column on or further left if there is no room.
+///
+/// Of a path that is too long, the end is shown.
+fn path_end(picture: &Picture, nodes: &[usize], from: usize, pen: &mut Pen) {
+    let (width, glyphs) = (pen.width(), pen.glyphs());
+    let words: Vec<(String, Role)> = nodes
+        .iter()
+        .map(|&i| {
+            let node = &picture.nodes[i];
+            let (mark, role) = node.outcome.look(glyphs);
+            (format!("{mark} {}", token(node.text, pen, 16)), role)
+        })
+        .collect();
+    let length = |words: &[(String, Role)]| {
+        words.iter().map(|(words, _)| pen.measure(words) + 1).sum::<usize>().saturating_sub(1)
+    };
+    let ellipsis = pen.measure(glyphs.ellipsis) + 1;
+    let first = (0..words.len())
+        .find(|&first| length(&words[first..]) + if first > 0 { ellipsis } else { 0 } <= width)
+        .unwrap_or(words.len().saturating_sub(1));
+    let total = length(&words[first..]) + if first > 0 { ellipsis } else { 0 };
+    let mut x = from.min(width.saturating_sub(total));
+    if first > 0 {
+        x = pen.text(x, 0, glyphs.ellipsis, Role::Label) + 1;
+    }
+    for (words, role) in &words[first..] {
+        x = pen.text(x, 0, words, *role) + 1;
     }
 }
 
-/// Draws the block of a node over the whole pen.
-fn block(node: &PictureNode, pen: &mut Pen) {
-    let (width, height, glyphs) = (pen.width(), pen.height(), pen.glyphs());
+/// Draws the block of a node over the first `width` columns of the pen.
+///
+/// Its label may reach beyond the block.
+fn block(node: &PictureNode, width: usize, pen: &mut Pen) {
+    let (height, glyphs) = (pen.height(), pen.glyphs());
     let role = node.outcome.block();
     let style = pen.style(role);
     // Without a background the extent is drawn with a glyph.
@@ -134,32 +217,45 @@ fn block(node: &PictureNode, pen: &mut Pen) {
         pen.rule(0, width, y, fill, role);
         pen.rule(0, 1, y, edge, role);
     }
-    let room = width.saturating_sub(if width >= 6 { 2 } else { 1 });
+    let (mark, look) = node.outcome.look(glyphs);
+    let p = node.p.map_or_else(String::new, |p| probability(p).trim().to_owned());
+    let own = width.saturating_sub(if width >= 6 { 2 } else { 1 });
+    // A label beyond the block leaves one column free.
+    let room = if node.outcome.emitted() { own.max(pen.width().saturating_sub(2)) } else { own };
     if room == 0 {
+        if node.outcome.emitted() {
+            pen.text(0, 0, mark, role);
+        }
         return;
     }
-    let mark = node.outcome.look(glyphs).0;
-    let p = node.p.map_or_else(String::new, |p| probability(p).trim().to_owned());
     let text = token(node.text, pen, room);
-    let forms =
-        [format!("{mark} {text} {p}"), format!("{mark} {text}"), text.clone(), mark.to_owned()];
-    let whole = |form: &&String| pen.measure(form) <= room;
-    let form = match node.outcome {
-        // The mark matters more than the end of a long token.
-        NodeOutcome::Accepted | NodeOutcome::Bonus if room < 6 => {
-            [&forms[1], &forms[3]].into_iter().find(|form| whole(form))
-        }
-        _ => forms[..3].iter().find(whole),
-    };
-    let words = form.cloned().unwrap_or_else(|| pen.shorten(&text, room));
-    pen.text(1, 0, &words, role);
+    let forms = [
+        format!("{mark} {text} {p}"),
+        format!("{mark} {text}"),
+        // The mark of an emitted token matters more than its end.
+        match node.outcome.emitted() {
+            true if room >= 4 => format!("{mark} {}", token(node.text, pen, room - 2)),
+            true => mark.to_owned(),
+            false => text.clone(),
+        },
+    ];
+    let words = forms.iter().find(|form| pen.measure(form) <= room);
+    let words = words.cloned().unwrap_or_else(|| pen.shorten(&text, room));
+    label(&words, 0, width, (role, look), pen);
     if height > 1 {
         let q = node.q.map(|q| format!("q {}", probability(q).trim()));
         let words = q.unwrap_or_else(|| "not proposed".to_owned());
         if pen.measure(&words) <= room {
-            pen.text(1, 1, &words, role);
+            label(&words, 1, width, (role, look), pen);
         }
     }
+}
+
+/// Writes a label into row `y` of a block, in the role of the block and beyond it in that of its
+/// mark.
+fn label(words: &str, y: usize, width: usize, (inside, beyond): (Role, Role), pen: &mut Pen) {
+    pen.text(1, y, words, beyond);
+    pen.part(1, 0, width.saturating_sub(1) as u16, u16::MAX).text(0, y, words, inside);
 }
 
 /// Returns the legend below the picture, longest form first.

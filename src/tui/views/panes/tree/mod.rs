@@ -13,6 +13,9 @@ use crate::tui::{State, Step, TreeForm};
 /// Width from which the oracle's tree stands beside the drafter's.
 const SIDE_BY_SIDE: usize = 100;
 
+/// Rows below an icicle from which the graph stands there.
+const GRAPH_ROWS: usize = 4;
+
 /// Returns the title's summary: step number, accepted and drafted tokens.
 pub fn summary(state: &State) -> (Vec<String>, Role) {
     let Some(step) = state.step() else { return (Vec::new(), Role::Label) };
@@ -84,10 +87,16 @@ pub enum Shown {
     Oracle,
 }
 
+/// Draws a tree in the form of the state. Rows that an icicle leaves hold the graph.
 fn picture(state: &State, step: &Step, shown: Shown, pen: &mut Pen) {
-    match state.tree_form {
-        TreeForm::Graph => graph::graph(step, shown, pen),
-        _ => icicle::icicle(step, shown, pen),
+    if state.tree_form == TreeForm::Graph {
+        return graph::graph(step, shown, pen);
+    }
+    let (width, height) = (pen.width(), pen.height());
+    let used = icicle::icicle(step, shown, pen) + 1;
+    let left = height.saturating_sub(used);
+    if left >= GRAPH_ROWS && step.record.tree.tokens.len() > 1 {
+        graph::graph(step, shown, &mut pen.part(0, used as u16, width as u16, left as u16));
     }
 }
 

@@ -48,6 +48,11 @@ impl NodeOutcome {
         }
     }
 
+    /// Returns `true` for the accepted path and the bonus token.
+    pub fn emitted(self) -> bool {
+        matches!(self, NodeOutcome::Accepted | NodeOutcome::Bonus)
+    }
+
     /// Returns `true` for nodes that were verified.
     pub fn verified(self) -> bool {
         matches!(
