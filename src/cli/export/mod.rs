@@ -248,9 +248,13 @@ fn final_screen<R: std::io::Read>(
     film: &crate::tui::Film,
     options: &ExportOptions,
 ) -> anyhow::Result<crate::tui::FilmFrame> {
-    let state = crate::tui::state_at(events, options.at);
+    let mut state = crate::tui::state_at(events, options.at);
     if state.history.newest().is_none() {
         bail!("{}: it holds no step", options.recording.display());
+    }
+    // It names keys, which a picture has not.
+    if state.phase == crate::tui::Phase::Finished {
+        state.notice = None;
     }
     Ok(film.screen(&state))
 }

@@ -9,7 +9,7 @@ use crate::engine::{Event, EventReader, Recorded, RunInfo};
 use crate::telemetry::recording::RecordingEnd;
 use crate::telemetry::{StepRecord, StepSettings, Tally};
 use crate::tui::export::{MissRow, Page, html, svg};
-use crate::tui::{Film, State, apply};
+use crate::tui::{Film, Phase, State, apply};
 
 use super::super::replay::end_words;
 
@@ -157,6 +157,9 @@ pub fn page<R: Read>(
     let incomplete = events.end().and_then(|end: &RecordingEnd| end_words(end));
     let misses: Vec<MissRow> = collected.misses.iter().cloned().collect();
     let summary = collected.tally.summary(None);
+    if state.phase == Phase::Finished {
+        state.notice = None;
+    }
     let screen = svg(&film.screen(&state), film.theme);
     let content = Page {
         title: &collected.info.model,

@@ -46,7 +46,7 @@ pub struct MissRow {
     pub token: String,
     /// Name of the cause.
     pub cause: String,
-    /// ColorDepth that the token would have had.
+    /// Depth that the token would have had.
     pub depth: usize,
     /// Target's probability of the missed token.
     pub p: f64,
@@ -70,18 +70,28 @@ pub fn html(page: &Page, theme: &Theme) -> String {
     let role = |role| hex(role_color(theme, role));
     let summary = page.summary;
     let title = escape(page.title);
+    let (r, g, b) = background;
+    let scheme =
+        if u32::from(r) + u32::from(g) + u32::from(b) < 3 * 128 { "dark" } else { "light" };
     let mut out = format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n\
          <title>{title} - speclight</title>\n<style>\n\
+         :root {{ color-scheme: {scheme} }}\n\
          body {{ color: {}; background: {}; font: 15px/1.5 system-ui, sans-serif; max-width: 1200px; margin: 2em auto; padding: 0 1em }}\n\
          h1, h2 {{ font-weight: 600 }} h1 small, .note, th, figcaption {{ color: {}; font-weight: normal }}\n\
          table {{ border-collapse: collapse }} td, th {{ padding: .15em .8em .15em 0; text-align: left; vertical-align: top }}\n\
          td.n, th.n {{ text-align: right; font-variant-numeric: tabular-nums }}\n\
          code {{ font-family: 'DejaVu Sans Mono', Menlo, Consolas, monospace; white-space: pre-wrap }}\n\
-         .screen svg {{ width: 100%; height: auto; border-radius: 6px }}\n\
+         th {{ white-space: nowrap }}\n\
+         .screen, .wide {{ overflow-x: auto }} .screen svg {{ width: 100%; min-width: 640px; height: auto; border-radius: 6px }}\n\
          .charts {{ display: flex; flex-wrap: wrap; gap: 2em }} figure {{ margin: 0 }} figure svg {{ max-width: 100%; height: auto }}\n\
+         .wide code {{ display: inline-block; min-width: 16em }}\n\
+         @media print {{\n\
+         @page {{ margin: 1cm }} body {{ margin: 0; print-color-adjust: exact; -webkit-print-color-adjust: exact }}\n\
+         .screen svg {{ min-width: 0 }} h2 {{ break-after: avoid }} .screen, figure, tr {{ break-inside: avoid }}\n\
+         }}\n\
          </style>\n</head>\n<body>\n<h1>{title} <small>speculative decoding, step by step</small></h1>\n",
         hex(foreground),
         hex(background),
@@ -109,7 +119,7 @@ pub fn html(page: &Page, theme: &Theme) -> String {
     }];
     let lines = [
         ("speed of light", Role::GaugeFluid, summary.speed_of_light.tokens_per_second),
-        ("mean", Role::PlotMean, summary.tokens_per_second),
+        ("mean", Role::GaugeAccepted, summary.tokens_per_second),
         ("plain decoding", Role::TokenPlain, summary.autoregressive_tokens_per_second),
     ];
     for (name, color, value) in lines {
@@ -132,7 +142,7 @@ pub fn html(page: &Page, theme: &Theme) -> String {
         },
         Curve {
             name: "mean",
-            color: role(Role::PlotMean),
+            color: role(Role::GaugeAccepted),
             dashed: true,
             points: flat(summary.tokens_per_step, steps),
         },
@@ -218,42 +228,59 @@ fn misses(out: &mut String, page: &Page) {
         );
         return;
     }
+    let meaning = |cause: MissCause| match cause {
+        MissCause::Knowledge => "not proposed",
+        MissCause::Vocabulary => "outside the draft vocabulary",
+        MissCause::Ranking => "ranked worse than by the target",
+        MissCause::Budget => "left out",
+        MissCause::Unlucky => "too improbable for an oracle tree",
+    };
+    let known: Vec<String> = MissCause::ALL
+        .into_iter()
+        .filter(|cause| causes.count_of(*cause) > 0)
+        .map(|cause| format!("{} {} ({})", cause.name(), causes.count_of(cause), meaning(cause)))
+        .collect();
     let _ = writeln!(
         out,
-        "<p>{total} steps ended with a token that the tree lacked. Causes: knowledge {} (not proposed), ranking {} (ranked \
-         worse than by the target), budget {} (left out), unlucky {} (from the tail).</p>",
-        causes.count_of(MissCause::Knowledge),
-        causes.count_of(MissCause::Ranking),
-        causes.count_of(MissCause::Budget),
-        causes.count_of(MissCause::Unlucky)
+        "<p>{total} steps ended with a token that the tree lacked. Causes: {}.</p>",
+        known.join(", ")
     );
     out.push_str("<div class=\"charts\">\n<table>\n<tr><th>missed most often</th><th>class</th><th class=\"n\">misses</th></tr>\n");
     for worst in &page.summary.misses.worst {
-        let (text, class) = (escape(&worst.text), escape(worst.class.name()));
+        let (text, class) = (escape(&visible(&worst.text)), escape(worst.class.name()));
         let _ = writeln!(
             out,
             "<tr><td><code>{text}</code></td><td>{class}</td><td class=\"n\">{}</td></tr>",
             worst.causes.total()
         );
     }
-    out.push_str("</table>\n<table>\n<tr><th class=\"n\">step</th><th>text and missed token</th><th>cause</th><th class=\"n\">depth</th>");
+    out.push_str("</table>\n<div class=\"wide\">\n<table>\n<tr><th class=\"n\">step</th><th>text and missed token</th><th>cause</th><th class=\"n\">depth</th>");
     out.push_str("<th class=\"n\">p</th><th class=\"n\">q</th><th class=\"n\">rank</th></tr>\n");
     for miss in page.misses {
-        let q = miss.q.map_or("-".to_owned(), |q| format!("{q:.3}"));
+        let q = miss.q.map_or("-".to_owned(), probability);
         let _ = writeln!(
             out,
             "<tr><td class=\"n\">{}</td><td><code>{}<b>{}</b></code></td><td>{}</td><td class=\"n\">{}</td>\
-             <td class=\"n\">{:.3}</td><td class=\"n\">{q}</td><td class=\"n\">{}</td></tr>",
+             <td class=\"n\">{}</td><td class=\"n\">{q}</td><td class=\"n\">{}</td></tr>",
             miss.step,
             escape(&miss.before),
             escape(&visible(&miss.token)),
             escape(&miss.cause),
             miss.depth,
-            miss.p,
+            probability(miss.p),
             miss.rank + 1
         );
     }
-    out.push_str("</table>\n</div>\n");
+    out.push_str("</table>\n</div>\n</div>\n");
+}
+
+/// Formats a probability with three digits.
+fn probability(value: f64) -> String {
+    match value {
+        p if p > 0.0 && p < 0.0005 => "&lt;.001".to_owned(),
+        p if p < 1.0 && p > 0.9995 => "&gt;.999".to_owned(),
+        p => format!("{p:.3}"),
+    }
 }
 
 /// Returns the token with its leading space kept and line breaks shown.
@@ -432,6 +459,11 @@ mod tests {
         );
         assert!(html.contains("<b>\u{2423}&quot;x&quot;\u{21b5}</b>"));
         assert_eq!(html.matches("<polyline").count(), 3);
+        assert!(html.contains("Causes: knowledge 1 (not proposed)."), "{html}");
+        assert_eq!(
+            [0.0, 0.0001, 0.5, 0.9999, 1.0].map(probability),
+            ["0.000", "&lt;.001", "0.500", "&gt;.999", "1.000"]
+        );
         for outside in ["http:", "https:", "src=", "url(", "@import", "<link"] {
             assert!(!html.replace("http://www.w3.org/2000/svg", "").contains(outside), "{outside}");
         }
