@@ -15,8 +15,8 @@ pub struct RaceLane {
     pub name: String,
     /// Tokens emitted by now.
     pub tokens: usize,
-    /// Tokens of the whole text as far as it is known.
-    pub total: usize,
+    /// Tokens of the whole text as far as it is known; `None` without records.
+    pub total: Option<usize>,
     /// Text by now, in pieces as emitted; empty if the lane has no records.
     pub text: Vec<String>,
     /// Tokens per second by now.
@@ -70,7 +70,7 @@ fn lane(steps: &[&Step], now: f64) -> RaceLane {
     }
     let name = steps.first().map_or_else(String::new, |step| describe(&step.record.settings));
     let tokens_per_second = (at > 0.0 && done > 0).then(|| done as f64 / at);
-    RaceLane { name, tokens: done, total: tokens(steps).len(), text, tokens_per_second }
+    RaceLane { name, tokens: done, total: Some(tokens(steps).len()), text, tokens_per_second }
 }
 
 /// Returns the steps of the newest other text that must equal the one that begins with `first`.
@@ -113,14 +113,9 @@ pub fn race(state: &State) -> Option<Race> {
     let rate = state.plain.filter(|rate| {
         rate.is_finite() && *rate > 0.0 && !first.record.settings.is_plain_decoding()
     })?;
-    let tokens = ((now * rate).floor() as usize).min(own.total);
+    let tokens = (now * rate).floor() as usize;
     let name = "plain decoding, as measured".to_owned();
-    let other = RaceLane {
-        name,
-        tokens,
-        total: own.total,
-        text: Vec::new(),
-        tokens_per_second: Some(rate),
-    };
+    let other =
+        RaceLane { name, tokens, total: None, text: Vec::new(), tokens_per_second: Some(rate) };
     Some(Race { seconds: now, own, other, agreement: None })
 }

@@ -124,7 +124,7 @@ pub fn curve(state: &State, pen: &mut Pen) {
     let reference = if greedy { "T=1: " } else { "" };
     let mut curves = vec![
         Curve {
-            labels: named("accepted", last(&accepted)),
+            labels: shorter(named("accepted", last(&accepted)), "acc."),
             letter: "#",
             role: Role::GaugeAccepted,
             dashed: false,

@@ -197,25 +197,31 @@ pub fn wrap(words: &str, width: usize) -> Vec<String> {
     lines
 }
 
-/// Draws glyphs and the most important definitions, for screens with room.
+/// Draws signs and the most important definitions, for screens with room.
 pub fn legend(pen: &mut Pen) {
     let (width, line) = (pen.width(), pen.glyphs().line);
     pen.rule(0, width, 0, line, Role::Frame);
     pen.text(1, 0, " signs and numbers ", Role::Title);
-    for (i, (sign, role, words)) in signs(pen.glyphs()).into_iter().take(4).enumerate() {
-        // Two per row; what follows a colon or comma is left to the help.
-        let (x, y) = (1 + i % 2 * (width / 2), 1 + i / 2);
-        let words = words.split([':', ',']).next().unwrap_or(words);
-        pen.text(x, y, sign, role);
-        pen.text(x + 2, y, &pen.shorten(words, width / 2 - 4), Role::Label);
-    }
-    let mut y = 3;
-    for name in ["E[X|T]", "accept", "mean", "fluid"] {
-        let Some((word, means)) = DEFINITIONS.iter().find(|d| d.0 == name) else { continue };
-        pen.text(1, y, word, Role::Base);
-        for line in wrap(means, width.saturating_sub(11)) {
-            pen.text(9, y, &line, Role::Label);
-            y += 1;
+    // What follows a colon or comma is left to the help.
+    let short = |words: &'static str, ends: &[char]| words.split(ends).next().unwrap_or(words);
+    let signs = signs(pen.glyphs());
+    let signs = signs.map(|(sign, role, words)| (sign, role, short(words, &[':', ','])));
+    row(1, &signs, pen);
+    let terms = ["E[X|T]", "fluid", "B"];
+    let terms = terms.iter().filter_map(|name| DEFINITIONS.iter().find(|found| found.0 == *name));
+    let terms: Vec<_> =
+        terms.map(|&(name, words)| (name, Role::Base, short(words, &[';']))).collect();
+    row(2, &terms, pen);
+}
+
+/// Writes terms with their meanings side by side, as many as fit.
+fn row(y: usize, terms: &[(&str, Role, &str)], pen: &mut Pen) {
+    let mut x = 1;
+    for (term, role, words) in terms {
+        if x + pen.measure(term) + 1 + pen.measure(words) >= pen.width() {
+            return;
         }
+        x = pen.text(x, y, term, *role) + 1;
+        x = pen.text(x, y, words, Role::Label) + 3;
     }
 }

@@ -66,6 +66,7 @@ fn reason(miss: &Miss, cause: MissCause, look: Option<&OracleResult>) -> Vec<Str
         ],
         MissCause::Unlucky if look.is_none() => vec![
             format!("unlucky, probably: path probability {}, less than an oracle tree needs on average", probability(miss.pi).trim()),
+            format!("unlucky, probably: path probability {}, too low for an oracle tree", probability(miss.pi).trim()),
             "unlucky, probably: below an oracle tree's mean".into(),
             "unlucky?".into(),
         ],
@@ -180,17 +181,21 @@ fn role_of(miss: &Miss, best: &RankedToken) -> Role {
 fn lists(miss: &Miss, plain: bool, y: usize, pen: &mut Pen) {
     let (width, height) = (pen.width(), pen.height());
     let half = (width / 2).min(48);
-    let name = if plain { "target's best, p at T=1" } else { "target's best, p" };
-    for (x, name, list, none) in [
-        (1, name, &miss.target_best, "not recorded"),
+    let target: &[&str] = match plain {
+        true => &["target's best, p at T=1", "target, p at T=1", "target, p"],
+        false => &["target's best, p", "target, p"],
+    };
+    for (x, names, list, none) in [
+        (1, target, &miss.target_best, "not recorded"),
         (
             half + 1,
-            "drafter's best, q",
+            &["drafter's best, q", "drafter, q"],
             &miss.draft_best,
             if miss.asked { "nothing proposed" } else { "not asked" },
         ),
     ] {
         let room = half.saturating_sub(2);
+        let name = names.iter().find(|name| name.len() <= room).or(names.last()).unwrap_or(&"");
         pen.text(x, y, &pen.shorten(name, room), Role::Label);
         if list.is_empty() && y + 1 < height {
             pen.text(x, y + 1, &pen.shorten(none, room), Role::Label);

@@ -33,7 +33,10 @@ pub fn race_pane(state: &State, pen: &mut Pen) {
         return;
     };
     let (width, height) = (pen.width(), pen.height());
-    let total = race.own.total.max(race.other.total).max(1);
+    let total = [&race.own, &race.other]
+        .iter()
+        .map(|lane| lane.total.unwrap_or(lane.tokens))
+        .fold(1, usize::max);
     for (y, (lane, role)) in
         [(&race.own, Role::GaugeAccepted), (&race.other, Role::Gauge)].into_iter().enumerate()
     {
@@ -82,9 +85,13 @@ fn bar(lane: &RaceLane, total: usize, role: Role, y: usize, pen: &mut Pen) {
     let name = (width / 3).min(30);
     pen.text(1, y, &pen.shorten(&lane.name, name.saturating_sub(2)), Role::Base);
     let rate = lane.tokens_per_second.map_or_else(String::new, |rate| format!("  {rate:.0} tok/s"));
-    let figures = format!(" {} of {}{rate}", lane.tokens, lane.total);
+    let tokens = match lane.total {
+        Some(total) => format!("{} of {total}", lane.tokens),
+        None => format!("{} tokens", lane.tokens),
+    };
+    let figures = format!(" {tokens}{rate}");
     let columns = width.saturating_sub(name + figures.len() + 1);
-    let full = (lane.tokens * columns / total).min(columns);
+    let full = (lane.tokens.saturating_mul(columns) / total).min(columns);
     let (heavy, line) = (pen.glyphs().levels[7], pen.glyphs().line);
     pen.rule(name, name + full, y, heavy, role);
     pen.rule(name + full, name + columns, y, line, Role::PlotAxis);

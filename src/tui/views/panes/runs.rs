@@ -137,6 +137,14 @@ pub fn runs(state: &State, pen: &mut Pen) {
             pen.tint(0, y, width, Role::Selection);
         }
     }
+    if runs.len() == 1 && height > 4 {
+        let forms = [
+            "other settings start another line: try x, d, b, or T; Enter on two lines compares them",
+            "other settings start another line",
+        ];
+        let words = forms.iter().find(|words| words.len() + 6 <= width).unwrap_or(&forms[1]);
+        pen.text(5, 3, &pen.shorten(words, width.saturating_sub(6)), Role::Label);
+    }
     let comparison = comparison(state, &runs, pen);
     if rows + 1 < height && !comparison.is_empty() {
         let room = width.saturating_sub(2);

@@ -90,9 +90,19 @@ pub fn speed(state: &State, pen: &mut Pen) {
             per_step(t.verify),
             per_step(t.other)
         );
-        let long = format!("ms per step  {line}");
-        let line = if pen.measure(&long) + 2 <= width { long } else { format!("ms {line}") };
-        pen.text(1, y, &pen.shorten(&line, width.saturating_sub(2)), Role::Label);
+        let forms = [
+            format!("ms per step  {line}"),
+            format!("ms {line}"),
+            format!(
+                "{} ms: {} + {} + {}",
+                per_step(t.total()),
+                per_step(t.draft),
+                per_step(t.verify),
+                per_step(t.other)
+            ),
+        ];
+        let line = forms.iter().find(|line| pen.measure(line) + 2 <= width).unwrap_or(&forms[2]);
+        pen.text(1, y, &pen.shorten(line, width.saturating_sub(2)), Role::Label);
         y += 1;
     }
     for line in [chosen(state), passes(state, pen.glyphs()), limit(state, pen.glyphs())]
@@ -247,8 +257,14 @@ fn by_budget(state: &State, pen: &mut Pen) {
     let (width, height) = (pen.width(), pen.height());
     let (left, right) = if halves { (width / 2, width - width / 2) } else { (width, 0) };
     let mut cost_pen = pen.part(0, 0, left as u16, height as u16);
-    let long = format!("t(B): ms per verify pass; {mark}");
-    cost_pen.text(1, 0, &cost_pen.shorten(&long, left.saturating_sub(2)), Role::Label);
+    let forms = [
+        format!("t(B): ms per verify pass; {mark}"),
+        format!("ms per pass; {mark}"),
+        "ms per pass".to_owned(),
+    ];
+    let room = left.saturating_sub(2);
+    let title = forms.iter().find(|form| cost_pen.measure(form) <= room).unwrap_or(&forms[2]);
+    cost_pen.text(1, 0, &cost_pen.shorten(title, room), Role::Label);
     let top = round_up(seconds(most as f64).unwrap_or(1.0));
     let curves = [Curve {
         labels: vec![],
