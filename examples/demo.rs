@@ -16,18 +16,18 @@ use clap::Parser;
 use serde_json::Value;
 use speclight::telemetry::recording::{Entry, Reader, SMALLEST_LEVEL, Timed, Writer};
 
-/// Captions, each with the number of steps after which it is shown.
+/// Captions, each with the number of steps after which it is shown; at most 78 columns.
 const CAPTIONS: &[(usize, &str)] = &[
-    (0, "A 135M Llama on a CPU. Each step drafts a tree of tokens, verified in one pass."),
-    (14, "Green to blue: drafted and accepted, by depth. Yellow: the bonus token of a step."),
-    (32, "The bar runs from 0 to the speed of light: a perfect drafter that takes no time."),
+    (0, "A 135M Llama on a CPU. Each step drafts a tree and verifies it in one pass."),
+    (14, "Green to blue: drafted and accepted, by depth. Yellow: bonus token of a step."),
+    (32, "The bar runs from 0 to the speed of light: a free, perfect drafter."),
     (50, "Its gap by cause: drafting time, the drafter's knowledge, tree shape, budget."),
-    (68, "In the tree, width is probability: the filled area is what is accepted on average."),
-    (86, "Space pauses; Left and Right go step by step; [ and ] jump from miss to miss."),
+    (68, "In the tree, width is probability: the filled area is accepted on average."),
+    (86, "Space pauses; Left and Right go step by step; [ and ] jump between misses."),
     (104, "Keys 1 to 7 change the view: tree, losses, speed, misses, race, runs."),
-    (122, "Every fourth step, the oracle's tree tells bad luck from bad drafting; O shows it."),
+    (122, "The oracle's tree of each 4th step tells bad luck from bad drafting (key O)."),
     (140, "All numbers come from the records that `speclight run --json` writes."),
-    (158, "? explains keys, m every mark. Run `speclight` to see your own machine and text."),
+    (158, "? explains keys, m every mark. Run `speclight` for your own machine and text."),
 ];
 
 /// Command line of the example.
