@@ -1,6 +1,8 @@
 //! Snapshots of the views, of the forms of the tree, and of the panes that explain misses.
 
 use insta::assert_snapshot;
+use ratatui::buffer::Buffer;
+use ratatui::style::{Color, Modifier};
 use speclight::telemetry::StepSettings;
 use speclight::tui::{Msg, Pane, State, TreeForm, View, update};
 use speclight::verify::Rule;
@@ -37,10 +39,101 @@ fn each_view_at_all_sizes() {
             let name = format!("{}_{}x{}", view.name(), size.0, size.1);
             assert_snapshot!(name, screen(&state, size));
         }
-        let ascii = text(&drawn(&state, &theme("mono", true), 120, 40));
+        let (mut ascii, mut mono) = (String::new(), String::new());
+        for (width, height) in SIZES {
+            let buffer = drawn(&state, &theme("mono", true), width, height);
+            ascii.push_str(&format!("== {width}x{height}\n{}", text(&buffer)));
+            let buffer = drawn(&state, &theme("mono", false), width, height);
+            mono.push_str(&format!("== {width}x{height}\n{}", attributes(&buffer)));
+        }
         assert!(ascii.is_ascii());
-        assert_snapshot!(format!("{}_ascii_120x40", view.name()), ascii);
+        assert_snapshot!(format!("{}_ascii", view.name()), ascii);
+        assert_snapshot!(format!("{}_mono", view.name()), mono);
     }
+}
+
+/// Returns the text of a screen without color, with its attributes as `{bold:text}`.
+///
+/// Blanks show only whether they are reversed or underlined.
+fn attributes(buffer: &Buffer) -> String {
+    const NAMES: [(Modifier, &str); 5] = [
+        (Modifier::BOLD, "bold"),
+        (Modifier::DIM, "dim"),
+        (Modifier::ITALIC, "italic"),
+        (Modifier::UNDERLINED, "under"),
+        (Modifier::REVERSED, "rev"),
+    ];
+    let mut out = String::new();
+    for y in 0..buffer.area.height {
+        let (mut line, mut open, mut x) = (String::new(), Modifier::empty(), 0);
+        while x < buffer.area.width {
+            let cell = &buffer[(x, y)];
+            assert_eq!((cell.fg, cell.bg), (Color::Reset, Color::Reset), "{x}, {y}");
+            let blank = Modifier::REVERSED | Modifier::UNDERLINED;
+            let shown = if cell.symbol() == " " { cell.modifier & blank } else { cell.modifier };
+            // A blank between two words does not end their attributes.
+            let within = cell.symbol() == " "
+                && x + 1 < buffer.area.width
+                && buffer[(x + 1, y)].symbol() != " "
+                && buffer[(x + 1, y)].modifier == open;
+            let shown = if within { open } else { shown };
+            if shown != open {
+                line.push_str(if open.is_empty() { "" } else { "}" });
+                let names = NAMES.iter().filter(|(one, _)| shown.contains(*one));
+                let names: Vec<&str> = names.map(|(_, name)| *name).collect();
+                if !names.is_empty() {
+                    line.push_str(&format!("{{{}:", names.join("+")));
+                }
+                open = shown;
+            }
+            line.push_str(cell.symbol());
+            x += unicode_width::UnicodeWidthStr::width(cell.symbol()).max(1) as u16;
+        }
+        line.push_str(if open.is_empty() { "" } else { "}" });
+        out.push_str(line.trim_end());
+        out.push('\n');
+    }
+    out
+}
+
+#[test]
+fn the_accepted_path_and_the_bonus_token_are_always_visible() {
+    let greedy = settings("early-exit", 16, 0.0);
+    let sampled = StepSettings {
+        verify: Rule::Rejection,
+        shape: "fixed".into(),
+        ..settings("early-exit", 8, 1.0)
+    };
+    let mut long = 0;
+    for settings in [settings("early-exit", 16, 1.0), greedy, sampled] {
+        let mut state = running(&settings, 90);
+        press(&mut state, &["space"]);
+        update(&mut state, Msg::Engine(speclight::engine::Event::Paused));
+        for _ in 0..80 {
+            press(&mut state, &["Left"]);
+            let accepted = state.step().unwrap().record.accepted;
+            long += usize::from(accepted >= 4);
+            for (width, height) in [(40, 12), (80, 24), (120, 40), (200, 60)] {
+                for view in [View::Watch, View::Tree] {
+                    (state.view, state.focus) = (view, Pane::Tree);
+                    let area = ratatui::layout::Rect::new(0, 0, width, height);
+                    let places = speclight::tui::views::places(area, &state);
+                    let (_, rect) = places.panes.iter().find(|(p, _)| *p == Pane::Tree).unwrap();
+                    let all = text(&drawn(&state, &theme("dark", false), width, height));
+                    let rows = all.lines().skip(rect.y.into()).take(rect.height.into());
+                    let cut = |line: &str| -> String {
+                        line.chars().skip(rect.x.into()).take(rect.width.into()).collect()
+                    };
+                    let pane: String = rows.map(|line| cut(line) + "\n").collect();
+                    assert!(pane.contains('★'), "{width}x{height}\n{pane}");
+                    // At 40 columns a long path is cut on the left.
+                    let path = pane.matches('✓').count();
+                    assert!(path >= accepted || width == 40, "{accepted} accepted\n{pane}");
+                }
+            }
+        }
+    }
+    assert!(long > 20, "{long} long paths");
 }
 
 #[test]
