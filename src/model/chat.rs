@@ -5,6 +5,8 @@
 
 use std::io::{self, Write};
 use std::path::PathBuf;
+use std::sync::mpsc;
+use std::time::Duration;
 
 use jiff::Zoned;
 use minijinja::{Environment, Error, ErrorKind, Value, context};
@@ -13,7 +15,7 @@ use super::format::weights::Weights;
 use super::jinja;
 use super::load::{LoadError, json_file};
 use super::strftime::strftime;
-use crate::guarded::{catch_panic, panic_message as message_of};
+use crate::guarded::catch_panic;
 
 /// A chat template in the Jinja language, from GGUF metadata or a model folder.
 #[derive(Clone, Debug)]
@@ -85,26 +87,12 @@ impl ChatTemplate {
     pub fn render(&self, message: &str, names: [&str; 2]) -> Result<String, LoadError> {
         // Templates are untrusted: none may hang, exhaust memory or abort the process.
         let outcome = if self.source.len() > LONGEST_SOURCE {
-            Err(Failure::Template(format!(
-                "it has {} bytes, more than {LONGEST_SOURCE}",
-                self.source.len()
-            )))
+            let bytes = self.source.len();
+            Err(Failure::Template(format!("it has {bytes} bytes, more than {LONGEST_SOURCE}")))
+        } else if self.source.matches("not ").count() > MOST_NEGATIONS {
+            Err(Failure::Template(format!("it has more than {MOST_NEGATIONS} negations")))
         } else {
-            std::thread::scope(|scope| {
-                let work = || {
-                    catch_panic(|| self.rendered(message, names).map_err(|e| e.to_string()))
-                        .and_then(|text| text)
-                };
-                let thread = std::thread::Builder::new().name("template".into()).stack_size(STACK);
-                match thread.spawn_scoped(scope, work) {
-                    Ok(thread) => {
-                        let outcome =
-                            thread.join().unwrap_or_else(|panic| Err(message_of(&*panic)));
-                        outcome.map_err(Failure::Template)
-                    }
-                    Err(error) => Err(Failure::Thread(error)),
-                }
-            })
+            self.render_in_thread(message, names)
         };
         outcome.map_err(|failure| {
             let (what, cure) = match failure {
@@ -122,12 +110,37 @@ impl ChatTemplate {
         })
     }
 
+    /// Renders in a thread with a stack of its own, and waits for it for at most [`LONGEST_TIME`].
+    ///
+    /// A thread that takes longer is left behind: nothing ends a thread from outside.
+    fn render_in_thread(&self, message: &str, names: [&str; 2]) -> Result<String, Failure> {
+        let (sender, receiver) = mpsc::channel();
+        let (template, message, names) =
+            (self.clone(), message.to_owned(), names.map(str::to_owned));
+        let work = move || {
+            let [bos, eos] = &names;
+            let outcome =
+                catch_panic(|| template.rendered(&message, [bos, eos]).map_err(|e| e.to_string()));
+            let _ = sender.send(outcome.and_then(|text| text));
+        };
+        std::thread::Builder::new()
+            .name("template".into())
+            .stack_size(STACK)
+            .spawn(work)
+            .map_err(Failure::Thread)?;
+        receiver
+            .recv_timeout(LONGEST_TIME)
+            .unwrap_or_else(|_| Err(format!("it takes more than {} s", LONGEST_TIME.as_secs())))
+            .map_err(Failure::Template)
+    }
+
     fn rendered(&self, message: &str, [bos_token, eos_token]: [&str; 2]) -> Result<String, Error> {
         let mut env = Environment::new();
         env.set_trim_blocks(true);
         env.set_lstrip_blocks(true);
         env.set_fuel(Some(FUEL));
-        jinja::configure_environment(&mut env, LONGEST_TEXT + 8 * message.len());
+        // Values are counted whenever a filter takes them, and templates look at the message often.
+        jinja::configure_environment(&mut env, LONGEST_TEXT + 64 * message.len());
         env.add_function("raise_exception", |what: String| {
             Err::<String, _>(Error::new(ErrorKind::InvalidOperation, what))
         });
@@ -157,6 +170,13 @@ const LONGEST_TEXT: usize = 4 << 20;
 const FUEL: u64 = 2_000_000;
 /// Stack size in bytes, enough for the deepest nesting in a source of [`LONGEST_SOURCE`] bytes.
 const STACK: usize = 512 << 20;
+
+/// Longest time of a template; known models need milliseconds.
+///
+/// Comparisons of large values take time that neither instructions nor sizes bound.
+const LONGEST_TIME: Duration = Duration::from_secs(20);
+/// Number of negations that a source may have: the parser takes quadratic time over a chain of them.
+const MOST_NEGATIONS: usize = 4000;
 
 /// Reason why a template gave no text.
 enum Failure {
@@ -298,10 +318,27 @@ pub(super) mod tests {
             ("{{ 'a' * 1000000000000 }}".to_owned(), "too long a text"),
             ("{{ 1000000000000 * 'a' }}".to_owned(), "too long a text"),
             ("{{ '%999999999d' % 1 }}".to_owned(), "too long a text"),
+            ("{{ 'a'.ljust(1000000000) }}".to_owned(), "too long a text"),
+            ("{{ 'a' | center(1000000000) }}".to_owned(), "too long a text"),
+            ("{{ [1] | slice(1000000000) | list }}".to_owned(), "too long a text"),
+            ("{{ [1] | batch(1000000000, 'x') | list }}".to_owned(), "too long a text"),
+            ("{{ 9 ** 999 }}".to_owned(), "too large"),
+            (format!("{{{{ {}x }}}}", "not ".repeat(25_000)), "negations"),
             ("x".repeat(LONGEST_SOURCE + 1), "bytes, more than"),
         ] {
             let line = render(&source, "Hi").unwrap_err();
             assert!(line.contains(said) && line.lines().count() == 1, "{said}: {line}");
+        }
+        // A list that holds another one twice, and so on.
+        for print in
+            ["ns.l", "ns.l|string", "ns.l|tojson", "ns.l ~ 'a'", "'%s' % ns.l", "ns.l|join"]
+        {
+            let doubled = format!(
+                "{{% set ns = namespace(l=[1]) %}}{{% for i in range(50) %}}\
+                 {{% set ns.l = [ns.l, ns.l] %}}{{% endfor %}}{{{{ {print} }}}}"
+            );
+            let line = render(&doubled, "Hi").unwrap_err();
+            assert!(line.contains("too long a text") && line.lines().count() == 1, "{line}");
         }
         // Deep nesting is valid and may render or fail, but it must not overflow the stack.
         let _ = render(&format!("{{{{ {}1 }}}}", "-".repeat(30_000)), "Hi");

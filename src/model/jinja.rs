@@ -128,7 +128,7 @@ impl JsonOptions {
                     keys.sort();
                 }
                 self.items(['{', '}'], keys.len(), depth, out, |i, out| {
-                    self.text(&keys[i].to_string(), out);
+                    self.key(&keys[i], out)?;
                     out.push_str(&self.key);
                     self.write(&value.get_item(&keys[i])?, depth + 1, out)
                 })
@@ -156,10 +156,28 @@ impl JsonOptions {
                 "tojson: an undefined value is not JSON serializable",
             )),
             _ => {
-                out.push_str(&value.to_string());
+                match number(value) {
+                    Some(Number::Real(x)) if x.is_finite() => write_float(x, out),
+                    Some(Number::Real(x)) if x.is_nan() => out.push_str("NaN"),
+                    Some(Number::Real(x)) => {
+                        out.push_str(if x < 0.0 { "-Infinity" } else { "Infinity" });
+                    }
+                    _ => out.push_str(&value.to_string()),
+                }
                 Ok(())
             }
         }
+    }
+
+    /// Writes the key of an object; keys that are no text are quoted.
+    fn key(&self, key: &Value, out: &mut String) -> Result<(), Error> {
+        let mut text = String::new();
+        match key.as_str() {
+            Some(key) => text.push_str(key),
+            None => self.write(key, DEEPEST, &mut text)?,
+        }
+        self.text(&text, out);
+        Ok(())
     }
 
     fn items(
@@ -217,11 +235,12 @@ impl JsonOptions {
 
 /// Rewrites the expressions of one tag.
 ///
-/// `'...' % x` becomes `'...'|format(x)`, `a * b` becomes `a|_times(b)`, and the left operands of
-/// `~`, `+` and filters pass through the filter `_grown`, which counts their size.
+/// The operators `*`, `/`, `//`, `%` and `**` become filters that compute as Python does, and the
+/// left operands of `~`, `+` and filters pass through the filter `_grown`, which counts their size.
 ///
 /// Counting bounds memory: a template that doubles a text in each of a few dozen steps would
-/// exhaust it, and minijinja has no other hook for the results of operators.
+/// exhaust it, and minijinja has no other hook for the results of operators. As filters bind more
+/// tightly than operators, all operators of one precedence must be rewritten.
 fn rewrite_expressions(tag: &str) -> String {
     let mut out = String::with_capacity(tag.len());
     let mut at = 2;
@@ -229,59 +248,77 @@ fn rewrite_expressions(tag: &str) -> String {
     while at < tag.len() {
         let rest = &tag[at..];
         let c = rest.chars().next().unwrap_or(' ');
-        if c != '"' && c != '\'' {
-            let done = out.trim_end().len();
-            let operand = ends_operand(&out[2..done]);
-            let next = rest[c.len_utf8()..].chars().next();
-            match c {
-                '~' | '|' if operand => out.insert_str(done, "|_grown"),
-                '+' if operand && !rest[1..].trim_start().starts_with(['%', '}']) => {
-                    out.insert_str(done, "|_grown")
-                }
-                '*' if operand && next != Some('*') && !out.ends_with('*') => {
-                    let right = rest[1..].trim_start();
-                    let length = operand_end(right);
-                    if length > 0 {
-                        out.truncate(done);
-                        out.push_str(&format!(
-                            "|_times({})",
-                            &rewrite_expressions(&format!("{{{{{}", &right[..length]))[2..]
-                        ));
-                        at = tag.len() - right.len() + length;
-                        continue;
-                    }
-                }
-                _ => {}
+        if c == '"' || c == '\'' {
+            let end = string_end(rest);
+            out.push_str(&rest[..end]);
+            at += end;
+            continue;
+        }
+        let done = out.trim_end().len();
+        let operand = ends_operand(&out[2..done]);
+        match c {
+            '~' | '|' if operand => out.insert_str(done, "|_grown"),
+            '+' if operand && !rest[1..].trim_start().starts_with(['%', '}']) => {
+                out.insert_str(done, "|_grown")
             }
-            out.push(c);
-            at += c.len_utf8();
-            continue;
+            '*' | '/' | '%' if operand && !rest.starts_with("%}") => {
+                let (filter, sign) = operator(rest);
+                let right = rest[sign..].trim_start();
+                let length = if filter == "_pow" { signed_end(right) } else { power_end(right) };
+                if length > 0 {
+                    let argument = &right[..length];
+                    // Several values to format are given as a tuple in parentheses.
+                    let several = filter == "_mod"
+                        && argument.starts_with('(')
+                        && bracket_end(argument) == length
+                        && has_comma(&argument[1..length - 1]);
+                    let argument = if several { &argument[1..length - 1] } else { argument };
+                    out.truncate(done);
+                    out.push_str(&format!(
+                        "|{filter}({})",
+                        &rewrite_expressions(&format!("{{{{{argument}"))[2..]
+                    ));
+                    at = tag.len() - right.len() + length;
+                    continue;
+                }
+            }
+            _ => {}
         }
-        let end = string_end(rest);
-        out.push_str(&rest[..end]);
-        at += end;
-        let after = tag[at..].trim_start();
-        let Some(right) = after.strip_prefix('%').filter(|right| !right.starts_with('}')) else {
-            continue;
-        };
-        let operand = right.trim_start();
-        let length = operand_end(operand);
-        if length == 0 {
-            continue;
-        }
-        let (operand, from) = (&operand[..length], tag.len() - operand.len());
-        // Several values are given as a tuple in parentheses.
-        let several = operand.starts_with('(')
-            && bracket_end(operand) == length
-            && has_comma(&operand[1..length - 1]);
-        let arguments = if several { &operand[1..length - 1] } else { operand };
-        out.push_str("|format(");
-        // The arguments may contain format expressions too.
-        out.push_str(&rewrite_expressions(&format!("{{{{{arguments}"))[2..]);
-        out.push(')');
-        at = from + length;
+        out.push(c);
+        at += c.len_utf8();
     }
     out
+}
+
+/// Returns the filter that computes the operator at the start of a text, and its length.
+fn operator(text: &str) -> (&'static str, usize) {
+    [("**", "_pow"), ("//", "_floordiv"), ("*", "_times"), ("/", "_div")]
+        .into_iter()
+        .find(|(sign, _)| text.starts_with(sign))
+        .map_or(("_mod", 1), |(sign, filter)| (filter, sign.len()))
+}
+
+/// Offset just after the operand that starts a text, with a sign in front; 0 if there is none.
+fn signed_end(text: &str) -> usize {
+    let unsigned = text.trim_start_matches(['-', '+', ' ']);
+    match operand_end(unsigned) {
+        0 => 0,
+        length => text.len() - unsigned.len() + length,
+    }
+}
+
+/// Offset just after the powers that start a text, such as `a ** b`; 0 if there are none.
+fn power_end(text: &str) -> usize {
+    let mut at = signed_end(text);
+    while at > 0 {
+        let Some(right) = text[at..].trim_start().strip_prefix("**") else { break };
+        let right = right.trim_start();
+        match signed_end(right) {
+            0 => break,
+            length => at = text.len() - right.len() + length,
+        }
+    }
+    at
 }
 
 /// Returns true if a text ends with an operand.
@@ -400,22 +437,72 @@ fn operand_end(text: &str) -> usize {
 /// captured blocks.
 pub(super) fn configure_environment(env: &mut Environment, most: usize) {
     let grown = Arc::new(SizeBudget { bytes: AtomicUsize::new(0), most });
-    let (own, passed, times, replaced, formatted, indented) =
-        (grown.clone(), grown.clone(), grown.clone(), grown.clone(), grown.clone(), grown.clone());
+    let own = |of: fn(&SizeBudget, &Value, &Value) -> Result<Value, Error>| {
+        let grown = grown.clone();
+        move |value: &Value, by: &Value| of(&grown, value, by)
+    };
+    env.add_filter("_times", own(SizeBudget::times));
+    env.add_filter("_div", own(|_, a, b| arithmetic(Operator::Divide, a, b)));
+    env.add_filter("_floordiv", own(|_, a, b| arithmetic(Operator::FloorDivide, a, b)));
+    env.add_filter("_pow", own(|_, a, b| arithmetic(Operator::Power, a, b)));
+    let (passed, replaced, formatted, modulo, indented, centered, sliced, batched, own) = (
+        grown.clone(),
+        grown.clone(),
+        grown.clone(),
+        grown.clone(),
+        grown.clone(),
+        grown.clone(),
+        grown.clone(),
+        grown.clone(),
+        grown.clone(),
+    );
     env.add_filter("_grown", move |value: Value| passed.add(&value).map(|()| value));
-    env.add_filter("indent", move |text: &str, width: Option<Value>, options: Kwargs| {
-        indented.indent(text, width, options)
+    env.add_filter("_mod", move |state: &State, value: &Value, values: Rest<Value>| {
+        match (value.as_str(), values.first()) {
+            (None, Some(by)) => arithmetic(Operator::Modulo, value, by),
+            (form, _) => {
+                modulo.form(form.unwrap_or_default())?;
+                values.iter().try_for_each(|value| modulo.add(value))?;
+                minijinja::filters::format(state, value, values).map(Value::from)
+            }
+        }
     });
-    env.add_filter("_times", move |value: &Value, by: &Value| times.times(value, by));
-    env.add_filter("replace", move |text: &str, from: &str, to: &str| {
-        replaced.replace(text, from, to)
+    env.add_filter(
+        "indent",
+        move |text: &str,
+              width: Option<Value>,
+              first: Option<bool>,
+              blank: Option<bool>,
+              options: Kwargs| { indented.indent(text, width, [first, blank], options) },
+    );
+    env.add_filter("replace", move |text: &str, from: &str, to: &str, count: Option<i64>| {
+        replaced.replace(text, from, to, count)
     });
     env.add_filter("format", move |state: &State, form: &Value, values: Rest<Value>| {
         formatted.form(form.as_str().unwrap_or_default())?;
+        values.iter().try_for_each(|value| formatted.add(value))?;
         minijinja::filters::format(state, form, values)
+    });
+    env.add_filter(
+        "slice",
+        move |state: &State, items: Value, count: usize, fill: Option<Value>| {
+            sliced.count(count)?;
+            minijinja::filters::slice(state, items, count, fill)
+        },
+    );
+    env.add_filter(
+        "batch",
+        move |state: &State, items: Value, count: usize, fill: Option<Value>| {
+            batched.count(count)?;
+            minijinja::filters::batch(state, items, count, fill)
+        },
+    );
+    env.add_filter("center", move |text: &str, width: Option<usize>| {
+        centered.pad(text, width.unwrap_or(80), ' ', Side::Both)
     });
     env.set_unknown_method_callback(move |state, value, name, args| {
         own.add(value)?;
+        args.iter().try_for_each(|value| own.add(value))?;
         method(&own, state, value, name, args)
     });
     env.set_formatter(move |out, state, value| {
@@ -438,6 +525,197 @@ pub(super) fn configure_environment(env: &mut Environment, most: usize) {
         text.split(|c: char| !(c.is_alphanumeric() || c == '_')).filter(|w| !w.is_empty()).count()
     });
     env.add_filter("join", join);
+    env.add_filter("int", to_int);
+    env.add_filter("float", to_float);
+    env.add_filter("round", round);
+    env.add_filter("sum", sum);
+    env.add_filter("truncate", truncate);
+    // None has no items, and texts and mappings are sequences.
+    env.add_test("iterable", |value: &Value| !value.is_none() && value.try_iter().is_ok());
+    env.add_test("sequence", |value: &Value| {
+        matches!(
+            value.kind(),
+            ValueKind::String | ValueKind::Seq | ValueKind::Map | ValueKind::Undefined
+        )
+    });
+    env.add_test("number", |value: &Value| number(value).is_some());
+}
+
+/// Operator on two numbers.
+#[derive(Clone, Copy)]
+enum Operator {
+    Multiply,
+    Divide,
+    FloorDivide,
+    Modulo,
+    Power,
+}
+
+/// Number as in Python; true and false are 1 and 0.
+#[derive(Clone, Copy)]
+enum Number {
+    Whole(i128),
+    Real(f64),
+}
+
+impl Number {
+    fn real(self) -> f64 {
+        match self {
+            Number::Whole(n) => n as f64,
+            Number::Real(x) => x,
+        }
+    }
+}
+
+/// Returns the number that a value is; `None` for other values and for too large numbers.
+fn number(value: &Value) -> Option<Number> {
+    match value.kind() {
+        ValueKind::Bool => Some(Number::Whole(value.is_true().into())),
+        ValueKind::Number if value.is_integer() => {
+            i128::try_from(value.clone()).ok().map(Number::Whole)
+        }
+        ValueKind::Number => f64::try_from(value.clone()).ok().map(Number::Real),
+        _ => None,
+    }
+}
+
+/// Computes `a` and `b` as Python does: `/` gives a float, `//` and `%` round down.
+fn arithmetic(operator: Operator, a: &Value, b: &Value) -> Result<Value, Error> {
+    let error = |what: &str| Error::new(ErrorKind::InvalidOperation, what.to_owned());
+    let (Some(a), Some(b)) = (number(a), number(b)) else {
+        return Err(error("only numbers can be multiplied and divided, and text by numbers"));
+    };
+    if b.real() == 0.0 && !matches!(operator, Operator::Multiply | Operator::Power) {
+        return Err(error("division by zero"));
+    }
+    if let (Number::Whole(a), Number::Whole(b)) = (a, b) {
+        let down = |rest: i128| rest != 0 && (rest < 0) != (b < 0);
+        let whole = match operator {
+            Operator::Multiply => Some(a.checked_mul(b)),
+            Operator::FloorDivide => Some(a.checked_div(b).map(|q| q - i128::from(down(a % b)))),
+            Operator::Modulo => {
+                Some(a.checked_rem(b).map(|rest| if down(rest) { rest + b } else { rest }))
+            }
+            Operator::Power if b >= 0 => Some(u32::try_from(b).ok().and_then(|b| a.checked_pow(b))),
+            Operator::Divide | Operator::Power => None,
+        };
+        if let Some(result) = whole {
+            return result.map(Value::from).ok_or_else(|| error("a number is too large"));
+        }
+    }
+    let (a, b) = (a.real(), b.real());
+    Ok(Value::from(match operator {
+        Operator::Multiply => a * b,
+        Operator::Divide => a / b,
+        Operator::FloorDivide => (a / b).floor(),
+        Operator::Modulo => {
+            let rest = a % b;
+            if rest != 0.0 && (rest < 0.0) != (b < 0.0) { rest + b } else { rest }
+        }
+        Operator::Power => a.powf(b),
+    }))
+}
+
+/// Implements Jinja's `int` filter: what is no number gives the default.
+fn to_int(value: &Value, default: Option<Value>) -> Value {
+    let whole = |x: f64| x.is_finite().then_some(x.trunc() as i128);
+    let found = match (value.as_str().map(str::trim), number(value)) {
+        (Some(text), _) => text.parse().ok().or_else(|| text.parse().ok().and_then(whole)),
+        (_, Some(Number::Whole(n))) => Some(n),
+        (_, Some(Number::Real(x))) => whole(x),
+        _ => None,
+    };
+    found.map(Value::from).or(default).unwrap_or_else(|| Value::from(0))
+}
+
+/// Implements Jinja's `float` filter: what is no number gives the default.
+fn to_float(value: &Value, default: Option<Value>) -> Value {
+    let found = match value.as_str() {
+        Some(text) => text.trim().parse().ok(),
+        None => number(value).map(Number::real),
+    };
+    found.map(Value::from).or(default).unwrap_or_else(|| Value::from(0.0))
+}
+
+/// Implements Jinja's `round` filter, which rounds halves to even numbers.
+fn round(value: &Value, precision: Option<i32>, options: Kwargs) -> Result<Value, Error> {
+    let precision = options.get::<Option<i32>>("precision")?.or(precision).unwrap_or(0);
+    let method = options.get::<Option<&str>>("method")?.unwrap_or("common");
+    options.assert_all_used()?;
+    let precision = precision.clamp(0, 30);
+    let scale = 10f64.powi(precision);
+    match (number(value), method) {
+        (None, _) => Err(Error::new(ErrorKind::InvalidOperation, "only numbers can be rounded")),
+        (Some(Number::Whole(_)), "common") => Ok(value.clone()),
+        (Some(x), "ceil") => Ok(Value::from((x.real() * scale).ceil() / scale)),
+        (Some(x), "floor") => Ok(Value::from((x.real() * scale).floor() / scale)),
+        (Some(x), _) => {
+            let text = format!("{:.*}", precision as usize, x.real());
+            Ok(Value::from(text.parse().unwrap_or(x.real())))
+        }
+    }
+}
+
+/// Implements Jinja's `sum` filter, over the items or an attribute of each.
+fn sum(items: &Value, attribute: Option<String>, options: Kwargs) -> Result<Value, Error> {
+    let attribute = options.get::<Option<String>>("attribute")?.or(attribute);
+    let start = options.get::<Option<Value>>("start")?.unwrap_or_else(|| Value::from(0));
+    options.assert_all_used()?;
+    let error = || Error::new(ErrorKind::InvalidOperation, "only numbers can be summed");
+    let mut sum = number(&start).ok_or_else(error)?;
+    for item in items.try_iter()? {
+        let value = match &attribute {
+            Some(path) => attribute_of(item, path)?,
+            None => item,
+        };
+        sum = match (sum, number(&value).ok_or_else(error)?) {
+            (Number::Whole(a), Number::Whole(b)) => {
+                Number::Whole(a.checked_add(b).ok_or_else(error)?)
+            }
+            (a, b) => Number::Real(a.real() + b.real()),
+        };
+    }
+    Ok(match sum {
+        Number::Whole(n) => n.into(),
+        Number::Real(x) => x.into(),
+    })
+}
+
+/// Returns the attribute of a value at a path such as `a.b`.
+fn attribute_of(mut value: Value, path: &str) -> Result<Value, Error> {
+    for part in path.split('.') {
+        value = value.get_attr(part)?;
+    }
+    Ok(value)
+}
+
+/// Implements Jinja's `truncate` filter.
+fn truncate(
+    text: &str,
+    length: Option<usize>,
+    kill: Option<bool>,
+    end: Option<String>,
+    options: Kwargs,
+) -> Result<String, Error> {
+    let length = options.get::<Option<usize>>("length")?.or(length).unwrap_or(255);
+    let kill = options.get::<Option<bool>>("killwords")?.or(kill).unwrap_or(false);
+    let end = options.get::<Option<String>>("end")?.or(end).unwrap_or_else(|| "...".into());
+    let leeway = options.get::<Option<usize>>("leeway")?.unwrap_or(5);
+    options.assert_all_used()?;
+    if text.chars().count() <= length.saturating_add(leeway) {
+        return Ok(text.to_owned());
+    }
+    let kept: String = text.chars().take(length.saturating_sub(end.chars().count())).collect();
+    let kept = if kill { &kept } else { kept.rsplit_once(' ').map_or(&*kept, |(kept, _)| kept) };
+    Ok(format!("{kept}{end}"))
+}
+
+/// Side of a text that is padded.
+#[derive(Clone, Copy)]
+enum Side {
+    Left,
+    Right,
+    Both,
 }
 
 /// Bytes and items used so far by operators, filters and methods, and their limit.
@@ -455,51 +733,101 @@ impl SizeBudget {
         Ok(())
     }
 
-    /// Adds the size of a value: bytes of a string, or items of a collection.
+    /// Adds the size of a value: bytes of a string, or items of a collection and their sizes.
+    ///
+    /// Items count as often as they occur, since a list that holds another one twice, and so on,
+    /// prints a text that doubles with each level.
     fn add(&self, value: &Value) -> Result<(), Error> {
-        self.count(value.as_str().map_or_else(|| value.len().unwrap_or(0), str::len))
+        self.add_nested(value, 0)
+    }
+
+    fn add_nested(&self, value: &Value, depth: usize) -> Result<(), Error> {
+        if depth > DEEPEST {
+            return Err(Error::new(ErrorKind::InvalidOperation, "a value is nested too deeply"));
+        }
+        if let Some(text) = value.as_str() {
+            return self.count(text.len());
+        }
+        if !matches!(value.kind(), ValueKind::Seq | ValueKind::Map) {
+            return self.count(value.len().unwrap_or(0));
+        }
+        for item in value.try_iter()? {
+            self.count(1)?;
+            if value.kind() == ValueKind::Map {
+                self.add_nested(&value.get_item(&item)?, depth + 1)?;
+            }
+            self.add_nested(&item, depth + 1)?;
+        }
+        Ok(())
     }
 
     /// Computes `value * by` as Python does.
     fn times(&self, value: &Value, by: &Value) -> Result<Value, Error> {
-        let numbers =
-            |value: &Value| (i64::try_from(value.clone()).ok(), f64::try_from(value.clone()).ok());
         let (value, by) = if by.as_str().is_some() || by.kind() == ValueKind::Seq {
             (by, value)
         } else {
             (value, by)
         };
-        let count = usize::try_from(i64::try_from(by.clone()).unwrap_or(0)).unwrap_or(0);
-        if let Some(text) = value.as_str() {
-            self.count(text.len().saturating_mul(count))?;
-            return Ok(text.repeat(count).into());
-        }
-        if value.kind() == ValueKind::Seq {
-            self.count(value.len().unwrap_or(0).saturating_mul(count))?;
-            let items: Vec<Value> = value.try_iter()?.collect();
-            return Ok(std::iter::repeat_n(items, count).flatten().collect());
-        }
-        match (numbers(value), numbers(by)) {
-            ((Some(a), _), (Some(b), _)) => Ok(a.saturating_mul(b).into()),
-            ((_, Some(a)), (_, Some(b))) => Ok((a * b).into()),
+        let count = || match number(by) {
+            Some(Number::Whole(n)) => Ok(usize::try_from(n.max(0)).unwrap_or(usize::MAX)),
             _ => Err(Error::new(
                 ErrorKind::InvalidOperation,
-                "only numbers can be multiplied, and text by numbers",
+                "text and lists can only be multiplied by whole numbers",
             )),
+        };
+        if let Some(text) = value.as_str() {
+            let count = count()?;
+            self.count(text.len().saturating_mul(count))?;
+            return Ok(text.repeat(if text.is_empty() { 0 } else { count }).into());
         }
+        if value.kind() == ValueKind::Seq {
+            let items: Vec<Value> = value.try_iter()?.collect();
+            let count = if items.is_empty() { 0 } else { count()? };
+            self.count(items.len().saturating_mul(count))?;
+            return Ok(std::iter::repeat_n(items, count).flatten().collect());
+        }
+        arithmetic(Operator::Multiply, value, by)
     }
 
-    fn replace(&self, text: &str, from: &str, to: &str) -> Result<String, Error> {
+    /// Replaces the first `count` occurrences, or all if there is no count or a negative one.
+    fn replace(
+        &self,
+        text: &str,
+        from: &str,
+        to: &str,
+        count: Option<i64>,
+    ) -> Result<String, Error> {
+        let most = count.and_then(|count| usize::try_from(count).ok()).unwrap_or(usize::MAX);
         let found = if from.is_empty() { text.len() + 1 } else { text.matches(from).count() };
-        self.count(text.len().saturating_add(found.saturating_mul(to.len())))?;
-        Ok(text.replace(from, to))
+        self.count(text.len().saturating_add(found.min(most).saturating_mul(to.len())))?;
+        Ok(text.replacen(from, to, most))
+    }
+
+    /// Pads a text to `width` characters.
+    fn pad(&self, text: &str, width: usize, fill: char, side: Side) -> Result<String, Error> {
+        let missing = width.saturating_sub(text.chars().count());
+        self.count(text.len().saturating_add(missing.saturating_mul(fill.len_utf8())))?;
+        let left = match side {
+            Side::Left => missing,
+            Side::Right => 0,
+            // As Python's `str.center`.
+            Side::Both => missing / 2 + (missing & width & 1),
+        };
+        let fill = |n: usize| std::iter::repeat_n(fill, n);
+        Ok(fill(left).chain(text.chars()).chain(fill(missing - left)).collect())
     }
 
     /// Implements Jinja's `indent` filter.
-    fn indent(&self, text: &str, width: Option<Value>, options: Kwargs) -> Result<String, Error> {
+    fn indent(
+        &self,
+        text: &str,
+        width: Option<Value>,
+        [first, blank]: [Option<bool>; 2],
+        options: Kwargs,
+    ) -> Result<String, Error> {
         let width = options.get::<Option<Value>>("width")?.or(width);
-        let (first, blank) =
-            (options.get::<Option<bool>>("first")?, options.get::<Option<bool>>("blank")?);
+        let first = options.get::<Option<bool>>("first")?.or(first);
+        let blank = options.get::<Option<bool>>("blank")?.or(blank);
         options.assert_all_used()?;
         let lines = text.split('\n').count();
         let indent = match width {
@@ -540,10 +868,16 @@ fn method(
     name: &str,
     args: &[Value],
 ) -> Result<Value, Error> {
-    if let (Some(text), "replace", [from, to]) = (value.as_str(), name, args)
+    if let (Some(text), "replace", [from, to, more @ ..]) = (value.as_str(), name, args)
         && let (Some(from), Some(to)) = (from.as_str(), to.as_str())
     {
-        return grown.replace(text, from, to).map(Value::from);
+        let count = more.first().and_then(|count| i64::try_from(count.clone()).ok());
+        return grown.replace(text, from, to, count).map(Value::from);
+    }
+    if let Some(text) = value.as_str()
+        && let Some(result) = text_method(grown, text, name, args)
+    {
+        return result;
     }
     if let (Some(form), "format") = (value.as_str(), name) {
         grown.form(form)?;
@@ -560,6 +894,75 @@ fn method(
     pycompat::unknown_method_callback(state, value, name, args)
 }
 
+/// Implements methods of Python's strings; `None` for one that is not known here.
+fn text_method(
+    grown: &SizeBudget,
+    text: &str,
+    name: &str,
+    args: &[Value],
+) -> Option<Result<Value, Error>> {
+    let word = |at: usize| args.get(at).and_then(|value| value.as_str());
+    let number = |at: usize| args.get(at).and_then(|n| i64::try_from(n.clone()).ok());
+    // Positions count characters.
+    let place = |at: Option<usize>| {
+        at.map(|at| Value::from(text[..at].chars().count()))
+            .ok_or_else(|| Error::new(ErrorKind::InvalidOperation, "substring not found"))
+    };
+    let pad = |side: Side, fill: char| {
+        let width = usize::try_from(number(0)?).unwrap_or(0);
+        Some(grown.pad(text, width, fill, side).map(Value::from))
+    };
+    let list = |parts: &[&str]| parts.iter().map(|part| Value::from(*part)).collect::<Value>();
+    let fill = word(1).and_then(|fill| fill.chars().next()).unwrap_or(' ');
+    Some(match (name, word(0)) {
+        ("index", Some(part)) => place(text.find(part)),
+        ("rindex", Some(part)) => place(text.rfind(part)),
+        ("partition", Some(part)) => Ok(match text.split_once(part) {
+            Some((before, after)) => list(&[before, part, after]),
+            None => list(&[text, "", ""]),
+        }),
+        ("rpartition", Some(part)) => Ok(match text.rsplit_once(part) {
+            Some((before, after)) => list(&[before, part, after]),
+            None => list(&["", "", text]),
+        }),
+        ("rsplit", Some(part)) if !part.is_empty() => {
+            let most = number(1).and_then(|n| usize::try_from(n).ok()).unwrap_or(usize::MAX);
+            let mut parts: Vec<&str> = text.rsplitn(most.saturating_add(1), part).collect();
+            parts.reverse();
+            Ok(list(&parts))
+        }
+        ("rsplit", None) if number(1).is_none() => {
+            Ok(list(&text.split_whitespace().collect::<Vec<_>>()))
+        }
+        ("casefold", None) => Ok(Value::from(text.to_lowercase())),
+        ("swapcase", None) => {
+            let swap = |c: char| -> String {
+                if c.is_uppercase() {
+                    c.to_lowercase().collect()
+                } else {
+                    c.to_uppercase().collect()
+                }
+            };
+            Ok(Value::from(text.chars().map(swap).collect::<String>()))
+        }
+        ("isdecimal", None) => {
+            Ok(Value::from(!text.is_empty() && text.chars().all(|c| c.is_ascii_digit())))
+        }
+        ("center", None) => return pad(Side::Both, fill),
+        ("ljust", None) => return pad(Side::Right, fill),
+        ("rjust", None) => return pad(Side::Left, fill),
+        ("zfill", None) => match text.strip_prefix(['-', '+']) {
+            Some(digits) => {
+                let width = usize::try_from(number(0)?).unwrap_or(0).saturating_sub(1);
+                let padded = grown.pad(digits, width, '0', Side::Left);
+                padded.map(|padded| Value::from(format!("{}{padded}", &text[..1])))
+            }
+            None => return pad(Side::Left, '0'),
+        },
+        _ => return None,
+    })
+}
+
 /// Implements Jinja's `join` filter, over the items or an attribute of each.
 fn join(items: &Value, joiner: Option<&str>, options: Kwargs) -> Result<String, Error> {
     let joiner = options.get::<Option<&str>>("d")?.or(joiner).unwrap_or_default();
@@ -571,13 +974,7 @@ fn join(items: &Value, joiner: Option<&str>, options: Kwargs) -> Result<String, 
             text.push_str(joiner);
         }
         match &attribute {
-            Some(path) => {
-                let mut value = item;
-                for part in path.split('.') {
-                    value = value.get_attr(part)?;
-                }
-                printed(&value, false, 0, &mut text)?;
-            }
+            Some(path) => printed(&attribute_of(item, path)?, false, 0, &mut text)?,
             None => printed(&item, false, 0, &mut text)?,
         }
     }
@@ -612,9 +1009,33 @@ fn printed(value: &Value, quoted: bool, depth: usize, out: &mut String) -> Resul
             }
             out.push('}');
         }
-        _ => out.push_str(&value.to_string()),
+        _ => match number(value) {
+            Some(Number::Real(x)) => write_float(x, out),
+            _ => out.push_str(&value.to_string()),
+        },
     }
     Ok(())
+}
+
+/// Writes a float as Python's `repr` does.
+fn write_float(x: f64, out: &mut String) {
+    let scientific = format!("{x:e}");
+    match scientific.split_once('e') {
+        Some((digits, exponent)) if !(-4..16).contains(&exponent.parse().unwrap_or(0)) => {
+            let (sign, exponent) = match exponent.strip_prefix('-') {
+                Some(exponent) => ('-', exponent),
+                None => ('+', exponent),
+            };
+            out.push_str(&format!("{digits}e{sign}{exponent:0>2}"));
+        }
+        Some(_) => {
+            let plain = x.to_string();
+            out.push_str(&plain);
+            out.push_str(if plain.contains('.') { "" } else { ".0" });
+        }
+        // NaN or an infinity.
+        None => out.push_str(&scientific.to_lowercase()),
+    }
 }
 
 /// Writes a string as Python's `repr` does.
@@ -658,17 +1079,20 @@ mod tests {
         for (tag, want) in [
             ("{{ a ~ b + 'c' }}", "{{ a|_grown ~ b|_grown + 'c' }}"),
             ("{%+ if -x * (y + 1) == +2 +%}", "{%+ if -x|_times((y|_grown + 1)) == +2 +%}"),
+            ("{{ a / b * -c // d % e }}", "{{ a|_div(b)|_times(-c)|_floordiv(d)|_mod(e) }}"),
+            ("{{ 2 * a ** b ** -1 }}", "{{ 2|_times(a|_pow(b)|_pow(-1)) }}"),
+            ("{{ f(*a, **b) }}", "{{ f(*a, **b) }}"),
             ("{{ a | upper|trim }}", "{{ a|_grown | upper|_grown|trim }}"),
-            ("{{ '%s' % x }}", "{{ '%s'|format(x) }}"),
+            ("{{ '%s' % x }}", "{{ '%s'|_mod(x) }}"),
             (
                 "{{ '%s: %s' % (m.role, m['content']) }}",
-                "{{ '%s: %s'|format(m.role, m['content']) }}",
+                "{{ '%s: %s'|_mod(m.role, m['content']) }}",
             ),
-            ("{{ \"%d\"%(loop.index) ~ 'x' }}", "{{ \"%d\"|format((loop.index))|_grown ~ 'x' }}"),
-            ("{{ '%s' % ('%d' % 3) }}", "{{ '%s'|format(('%d'|format(3))) }}"),
+            ("{{ \"%d\"%(loop.index) ~ 'x' }}", "{{ \"%d\"|_mod((loop.index))|_grown ~ 'x' }}"),
+            ("{{ '%s' % ('%d' % 3) }}", "{{ '%s'|_mod(('%d'|_mod(3))) }}"),
             (
                 "{% if loop.index0 % 2 == 0 and x == 'a' %}",
-                "{% if loop.index0 % 2 == 0 and x == 'a' %}",
+                "{% if loop.index0|_mod(2) == 0 and x == 'a' %}",
             ),
             ("{%- if x == 'a' -%}", "{%- if x == 'a' -%}"),
             ("{{ 'a % b' }}", "{{ 'a % b' }}"),
@@ -698,6 +1122,66 @@ mod tests {
             ("none", "None"),
             ("(1 == 1) | string", "True"),
             ("missing", ""),
+            // Arithmetic: one precedence from left to right, powers first, rounding down.
+            ("10 / 4 * 2", "5.0"),
+            ("7 // 2 * 3", "9"),
+            ("7 % 4 * 2", "6"),
+            ("2 ** 3 * 2", "16"),
+            ("2 * 3 ** 2", "18"),
+            ("2 * -3 + 1", "-5"),
+            ("-7 // 2", "-4"),
+            ("-7 % 3", "2"),
+            ("7 % -3", "-2"),
+            ("2 ** -1", "0.5"),
+            ("10 / 5", "2.0"),
+            ("7.5 // 2", "3.0"),
+            ("3 * 1.0", "3.0"),
+            ("true * 3", "3"),
+            ("'a' * -1 ~ 'b'", "b"),
+            ("1e20", "1e+20"),
+            ("1e-7", "1e-07"),
+            ("123456.75", "123456.75"),
+            ("[1e16, 0.0001] | tojson", "[1e+16, 0.0001]"),
+            ("{1: 2, 1.5: none} | tojson", "{\"1\": 2, \"1.5\": null}"),
+            // A format in a variable, or computed.
+            ("('%s' ~ 'x') % 3", "3x"),
+            ("(messages | map(attribute='role') | first ~ '-%s') % 'b'", "user-b"),
+            // Tests that differ in minijinja.
+            ("tools is iterable", "False"),
+            ("messages is iterable and 'a' is iterable", "True"),
+            ("'a' is sequence", "True"),
+            ("tools is sequence", "False"),
+            ("true is number", "True"),
+            // Filters.
+            ("'x' | int", "0"),
+            ("'x' | int(5)", "5"),
+            ("'3.7' | int", "3"),
+            ("none | int", "0"),
+            ("'x' | float", "0.0"),
+            ("2.5 | round", "2.0"),
+            ("3.14159 | round(2)", "3.14"),
+            ("3.2 | round(method='ceil')", "4.0"),
+            ("3 | round", "3"),
+            ("'foo' | replace('o', '0', 1)", "f0o"),
+            ("'a\nb' | indent(2, true)", "  a\n  b"),
+            ("'hello' | center(11) ~ '|'", "   hello   |"),
+            ("'hello world foo bar' | truncate(11)", "hello..."),
+            ("'hello world foo' | truncate(11)", "hello world foo"),
+            ("'abcdefghij' | truncate(5, true, '', leeway=0)", "abcde"),
+            ("[{'a': 1}, {'a': 2.5}] | sum('a')", "3.5"),
+            ("[1, 2] | sum(start=3)", "6"),
+            // Methods.
+            ("'a,b,c'.rsplit(',', 1)", "['a,b', 'c']"),
+            ("'a b  c'.rsplit()", "['a', 'b', 'c']"),
+            ("'a-b-c'.partition('-')[2]", "b-c"),
+            ("'a-b-c'.rpartition('-')[0]", "a-b"),
+            ("'éab'.index('b')", "2"),
+            ("'aBc'.swapcase()", "AbC"),
+            ("'ABC'.casefold()", "abc"),
+            ("'a'.center(4, '*') ~ 'a'.ljust(2, '.') ~ 'a'.rjust(3)", "*a**a.  a"),
+            ("'7'.zfill(3) ~ '-7'.zfill(4)", "007-007"),
+            ("'12'.isdecimal()", "True"),
+            ("'aaa'.replace('a', 'b', 2)", "bba"),
         ] {
             assert_eq!(
                 render(&format!("{{{{ {expression} }}}}"), "A 'b' \"c\" d").unwrap(),
