@@ -8,7 +8,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::format::gguf::Metadata;
-use super::load::{LoadError, json_error};
+use super::load::{LoadError, json_error, replace_python_numbers};
 use super::{Config, RopeScaling};
 
 const CURE_LLAMA: &str = "only models of the Llama architecture can be run";
@@ -177,7 +177,7 @@ const UNSUPPORTED_KEYS: [(&str, Neutral); 22] = [
 ];
 
 /// Parts of unknown keys that suggest a computation of their own.
-const SUSPICIOUS_KEY_PARTS: [&str; 12] = [
+const SUSPICIOUS_KEY_PARTS: [&str; 22] = [
     "softcap",
     "clamp",
     "causal",
@@ -190,6 +190,16 @@ const SUSPICIOUS_KEY_PARTS: [&str; 12] = [
     "_scale",
     ".scale",
     "mrope",
+    "no_rope",
+    "ssm.",
+    "_mla",
+    "indexer",
+    "shared_kv",
+    "full_attention",
+    "dense_2",
+    "dense_3",
+    "token_shift",
+    "block_skip",
 ];
 
 /// Rejects metadata that ask for a computation other than a Llama's.
@@ -303,8 +313,8 @@ pub(super) fn from_json(
 ) -> Result<(Config, bool, Option<Vec<f32>>), LoadError> {
     let error = |what: String, cure: &str| LoadError::file(path, what, None, cure);
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let value: Value =
-        serde_json::from_str(text).map_err(|e| json_error(text.as_bytes(), &e, path))?;
+    let value: Value = serde_json::from_slice(&replace_python_numbers(text.as_bytes()))
+        .map_err(|e| json_error(text.as_bytes(), &e, path))?;
     if !value.is_object() {
         return Err(error("is no object of JSON".into(), CURE_CONFIG));
     }
@@ -314,6 +324,13 @@ pub(super) fn from_json(
             format!("model_type is \"{other}\", where \"llama\" was expected"),
             CURE_LLAMA,
         ));
+    }
+    let architectures = value["architectures"].as_array().map_or(&[][..], Vec::as_slice);
+    let is_llama =
+        |name: &Value| name.as_str().is_none_or(|name| name.to_ascii_lowercase().contains("llama"));
+    if value["model_type"].is_null() && !architectures.iter().all(is_llama) {
+        let what = format!("architectures is {}", value["architectures"]);
+        return Err(error(what, CURE_LLAMA));
     }
     for key in ["quantization_config", "compression_config", "quantization"] {
         if !value[key].is_null() {
@@ -333,9 +350,8 @@ pub(super) fn from_json(
             CURE_LLAMA,
         ));
     }
-    if json.float("partial_rotary_factor")?.is_some_and(|x| x != 1.0) {
-        let what = format!("partial_rotary_factor is {}", value["partial_rotary_factor"]);
-        return Err(error(what, "only heads that are rotated in full can be run"));
+    if value["is_causal"] == false || value["use_bidirectional_attention"] == true {
+        return Err(error("tokens attend to later ones".into(), "only causal models can be run"));
     }
     // Newer files keep base and scaling in one object.
     let place =
@@ -348,6 +364,12 @@ pub(super) fn from_json(
         place: if place == "rope_scaling" { "rope_scaling." } else { "rope_parameters." },
         value: &value[place],
     };
+    for part in [&json, &rope] {
+        if part.float("partial_rotary_factor")?.is_some_and(|x| x != 1.0) {
+            let what = format!("partial_rotary_factor is {}", part.value["partial_rotary_factor"]);
+            return Err(error(what, "only heads that are rotated in full can be run"));
+        }
+    }
     let heads = json.size("num_attention_heads")?.unwrap_or(32);
     let dim = json.size("hidden_size")?.unwrap_or(4096);
     let theta = rope.float("rope_theta")?;
@@ -381,6 +403,10 @@ pub(super) fn from_json(
         None => rope.text("type")?,
     };
     match kind {
+        None if rope.float("factor")?.is_some_and(|factor| factor != 1.0) => {
+            let what = "the rotary scaling has a factor and no rope_type".into();
+            return Err(error(what, CURE_CONFIG));
+        }
         None | Some("default") => {}
         Some("linear") => {
             let factor = need("factor")?;
@@ -507,6 +533,8 @@ mod tests {
             serde_json::json!({"attention_bias": null, "mlp_bias": null, "rope_scaling": null, "head_dim": null, "eos_token_id": -1}),
             serde_json::json!({"eos_token_id": [1, 2], "bos_token_id": null, "hidden_size": 64.0, "rope_theta": 10000}),
             serde_json::json!({"rope_scaling": {"rope_type": "default"}, "tie_word_embeddings": null}),
+            serde_json::json!({"model_type": null, "architectures": ["LlamaForCausalLM"]}),
+            serde_json::json!({"is_causal": true, "rope_scaling": {"factor": 1.0}}),
         ] {
             assert_eq!(read(same).unwrap(), plain);
         }
@@ -560,6 +588,17 @@ mod tests {
                 "rotary scaling \"yarn\"",
             ),
             (serde_json::json!({"rope_scaling": {"rope_type": "linear"}}), "no factor"),
+            (serde_json::json!({"rope_scaling": {"factor": 2.0}}), "a factor and no rope_type"),
+            (serde_json::json!({"is_causal": false}), "attend to later ones"),
+            (serde_json::json!({"use_bidirectional_attention": true}), "attend to later ones"),
+            (
+                serde_json::json!({"rope_parameters": {"rope_type": "default", "partial_rotary_factor": 0.5}}),
+                "partial_rotary_factor is 0.5",
+            ),
+            (
+                serde_json::json!({"model_type": null, "architectures": ["MistralForCausalLM"]}),
+                "architectures is [\"MistralForCausalLM\"]",
+            ),
             (
                 serde_json::json!({"rope_scaling": {"rope_type": "linear", "factor": 0}}),
                 "rope_scaling.factor is 0",
@@ -576,5 +615,12 @@ mod tests {
             let line = read(more).unwrap_err();
             assert!(line.contains(said), "{line}: {said}");
         }
+    }
+
+    #[test]
+    fn numbers_of_python_are_read() {
+        let text = CONFIG.trim_end().trim_end_matches('}').to_owned()
+            + ", \"rope_scaling\": NaN, \"x\": [Infinity, -Infinity]}";
+        from_json(&text, Path::new("config.json")).unwrap();
     }
 }

@@ -3,6 +3,7 @@
 //! [`Model`] is what the rest of the crate works with; it chooses the CPU path or candle by device.
 //! [`LoadError`] is the error of everything that reads model files.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -92,13 +93,45 @@ pub(crate) fn strip_byte_order_mark(text: &[u8]) -> &[u8] {
     text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text)
 }
 
+/// Replaces the numbers that Python writes and JSON lacks (NaN and infinities) by null.
+pub(super) fn replace_python_numbers(text: &[u8]) -> Cow<'_, [u8]> {
+    const WORDS: [&[u8]; 3] = [b"-Infinity", b"Infinity", b"NaN"];
+    let mut out: Option<Vec<u8>> = None;
+    let (mut at, mut copied, mut quoted) = (0, 0, false);
+    while let Some(&byte) = text.get(at) {
+        let word = WORDS.into_iter().find(|word| !quoted && text[at..].starts_with(word));
+        if let Some(word) = word {
+            let out = out.get_or_insert_with(|| Vec::with_capacity(text.len()));
+            out.extend_from_slice(&text[copied..at]);
+            out.extend_from_slice(b"null");
+            at += word.len();
+            copied = at;
+            continue;
+        }
+        match byte {
+            b'"' => quoted = !quoted,
+            // The next byte is escaped.
+            b'\\' if quoted => at += 1,
+            _ => {}
+        }
+        at += 1;
+    }
+    match out {
+        Some(mut out) => {
+            out.extend_from_slice(&text[copied..]);
+            Cow::Owned(out)
+        }
+        None => Cow::Borrowed(text),
+    }
+}
+
 /// Reads the JSON file at `path`; `None` if the file does not exist.
 pub(super) fn json_file(path: &Path) -> Result<Option<serde_json::Value>, LoadError> {
     let error = |what: String| {
         LoadError::file(path, what, None, "take the file that came with the weights")
     };
     match std::fs::read(path) {
-        Ok(text) => serde_json::from_slice(strip_byte_order_mark(&text))
+        Ok(text) => serde_json::from_slice(&replace_python_numbers(strip_byte_order_mark(&text)))
             .map(Some)
             .map_err(|e| json_error(&text, &e, path)),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
@@ -356,4 +389,24 @@ fn main_kind(weights: &Weights) -> TensorFormat {
         linear.map(|t| t.rows * t.row_bytes()).sum()
     };
     TensorFormat::ALL.into_iter().max_by_key(|&kind| bytes(kind)).unwrap_or(TensorFormat::F32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::replace_python_numbers;
+
+    #[test]
+    fn numbers_of_python_become_null_outside_of_strings() {
+        for (text, want) in [
+            (r#"{"a": NaN, "b": [-Infinity,Infinity]}"#, r#"{"a": null, "b": [null,null]}"#),
+            (
+                r#"{"NaN": "Infinity \"NaN\" \\", "b": NaN}"#,
+                r#"{"NaN": "Infinity \"NaN\" \\", "b": null}"#,
+            ),
+            (r#"{"a": 1}"#, r#"{"a": 1}"#),
+            ("\"\\", "\"\\"),
+        ] {
+            assert_eq!(replace_python_numbers(text.as_bytes()), want.as_bytes(), "{text}");
+        }
+    }
 }

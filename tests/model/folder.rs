@@ -333,3 +333,24 @@ fn added_tokens_beyond_the_embedding_pass_and_marks_before_json_too() {
     let line = tokenizer.encode("<extra_705>", true).unwrap_err().to_string();
     assert!(line.contains("gives token 705") && line.lines().count() == 1, "{line}");
 }
+
+#[test]
+fn tokens_that_only_tokenizer_config_lists_are_added() {
+    let weights = Weights::random(config(), TensorFormat::F32, true, 8).unwrap();
+    let folder = folder(&weights, DType::F32);
+    // Ids and tokens as transformers 5.24 gives them.
+    let names = json!({"bos_token": BEGIN, "added_tokens_decoder": {
+        "703": {"content": "<extra>", "special": false, "normalized": false, "lstrip": true, "rstrip": false, "single_word": false},
+        "700": {"content": BEGIN, "special": true},
+        "x": {"content": "<no id>"},
+        "704": {"content": ""},
+        "705": 1,
+    }});
+    write(folder.path(), "tokenizer_config.json", &names);
+    let model = Model::open(folder.path(), DeviceChoice::Cpu, Some(1)).unwrap();
+    let tokenizer = model.tokenizer();
+    assert_eq!((tokenizer.len(), tokenizer.token_text(703)), (704, Some("<extra>")));
+    let tokens = tokenizer.encode("a <extra>a", true).unwrap();
+    let a = tokenizer.encode("a", true).unwrap()[0];
+    assert_eq!(tokens, [a, 703, a]);
+}

@@ -143,6 +143,12 @@ fn keys_that_a_llama_does_not_compute_are_refused_by_name_and_neutral_ones_pass(
         ("llama.use_parallel_residual", Value::Bool(true)),
         ("llama.hidden_act", text("gelu")),
         ("llama.attention.new_qk_norm", Value::Bool(true)),
+        ("llama.no_rope_layer_interval", Value::U32(4)),
+        ("llama.full_attention_interval", Value::U32(4)),
+        ("llama.attention.shared_kv_layers", Value::U32(1)),
+        ("llama.attention.key_length_mla", Value::U32(8)),
+        ("llama.ssm.state_size", Value::U32(16)),
+        ("llama.token_shift_count", Value::U32(2)),
     ] {
         refused(&file(&folder, &[(key, value)], &[]), key);
     }

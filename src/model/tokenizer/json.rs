@@ -9,7 +9,7 @@ use std::sync::Mutex;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::Value;
-use tokenizers::{DecoderWrapper, ModelWrapper};
+use tokenizers::{AddedToken, DecoderWrapper, ModelWrapper};
 
 use super::{SpecialTokens, Spelling, Token, TokenKind, Tokenizer};
 use crate::guarded::catch_panic;
@@ -64,7 +64,15 @@ pub(super) fn read(folder: &Path) -> Result<Tokenizer, LoadError> {
             .and_then(drop_training_settings)
             .map_err(|e| e.to_string())
     });
-    let inner = built.and_then(|built| built).map_err(|e| error(format!("no tokenizer: {e}")))?;
+    let mut inner =
+        built.and_then(|built| built).map_err(|e| error(format!("no tokenizer: {e}")))?;
+    let config = json_file(&folder.join("tokenizer_config.json"))?;
+    if let Some(config) = &config {
+        let missing = tokens_missing_from(&inner, config);
+        catch_panic(|| inner.add_tokens(missing).map_err(|e| e.to_string()))
+            .and_then(|added| added)
+            .map_err(|e| error(format!("the added tokens can't be read: {e}")))?;
+    }
 
     let spelling = match inner.get_decoder() {
         Some(DecoderWrapper::ByteLevel(_)) => Spelling::ByteLevel,
@@ -98,7 +106,7 @@ pub(super) fn read(folder: &Path) -> Result<Tokenizer, LoadError> {
     }
 
     let mut special = SpecialTokens::default();
-    if let Some(config) = json_file(&folder.join("tokenizer_config.json"))? {
+    if let Some(config) = config {
         let find = |key: &str| {
             let value = &config[key];
             let text = value.as_str().or_else(|| value["content"].as_str())?;
@@ -139,6 +147,30 @@ pub(super) fn read(folder: &Path) -> Result<Tokenizer, LoadError> {
         special,
         stop,
     })
+}
+
+/// Returns the added tokens that only tokenizer_config.json lists, in the order of their ids.
+///
+/// transformers adds them to those of tokenizer.json.
+fn tokens_missing_from(inner: &tokenizers::Tokenizer, config: &Value) -> Vec<AddedToken> {
+    let known = inner.get_added_tokens_decoder();
+    let listed = config["added_tokens_decoder"].as_object().into_iter().flatten();
+    let mut missing: Vec<(TokenId, AddedToken)> = listed
+        .filter_map(|(id, token)| {
+            let flag = |name: &str, absent| token[name].as_bool().unwrap_or(absent);
+            let content = token["content"].as_str().filter(|content| !content.is_empty())?;
+            let special = flag("special", false);
+            let token = AddedToken::from(content, special)
+                .single_word(flag("single_word", false))
+                .lstrip(flag("lstrip", false))
+                .rstrip(flag("rstrip", false))
+                .normalized(flag("normalized", !special));
+            Some((id.parse().ok()?, token))
+        })
+        .filter(|(_, token)| !known.values().any(|known| known.content == token.content))
+        .collect();
+    missing.sort_by_key(|(id, _)| *id);
+    missing.into_iter().map(|(_, token)| token).collect()
 }
 
 /// Drops settings for training in tokenizer.json: truncation, padding and merge dropout.
