@@ -3,6 +3,8 @@
 
 use serde::Serialize;
 
+use super::bracket::Bracket;
+use super::earlier::EarlierProbe;
 use super::estimate::{Brackets, Estimates};
 use super::{Step, Summary, Window};
 use crate::theory::intervals::Estimate;
@@ -38,6 +40,8 @@ pub struct AttachRunLine<'a> {
     pub method: Option<&'a str>,
     /// Temperature of a probe's texts.
     pub temperature: Option<f64>,
+    /// Top-p of a probe's texts, applied after the temperature.
+    pub top_p: Option<f64>,
     /// Most probable tokens asked for with each position of a probe.
     pub top: Option<usize>,
     /// Reason why the bounds' assumptions are not met, where the engine shows one.
@@ -133,20 +137,75 @@ struct BracketLine {
     high: Option<f64>,
 }
 
+impl From<Bracket> for BracketLine {
+    fn from(bracket: Bracket) -> Self {
+        BracketLine { low: bracket.low, high: bracket.high }
+    }
+}
+
 #[derive(Clone, Debug, Serialize)]
 struct BracketsLine {
     mu: BracketLine,
     mu2: BracketLine,
+    published: Option<BracketLine>,
+    renewal: Option<BracketLine>,
+    renewal_tuned: Option<BracketLine>,
     fluid: Option<BracketLine>,
+    fluid_at_mean: Option<BracketLine>,
+    chain: Option<BracketLine>,
 }
 
 impl From<Brackets> for BracketsLine {
     fn from(b: Brackets) -> Self {
-        let line = |(low, high): (f64, Option<f64>)| BracketLine { low, high };
         BracketsLine {
-            mu: line(b.mu),
-            mu2: line(b.mu2),
-            fluid: b.fluid.map(|(low, high)| line((low, Some(high)))),
+            mu: b.mu.into(),
+            mu2: b.mu2.into(),
+            published: b.published.map(Into::into),
+            renewal: b.renewal.map(Into::into),
+            renewal_tuned: b.renewal_tuned.map(Into::into),
+            fluid: b.fluid.map(Into::into),
+            fluid_at_mean: b.fluid_at_mean.map(Into::into),
+            chain: b.chain.map(Into::into),
+        }
+    }
+}
+
+/// Figures of a probe of an earlier run, of other text.
+#[derive(Clone, Debug, Serialize)]
+struct EarlierLine {
+    date: String,
+    tokens: u64,
+    texts: usize,
+    positions: usize,
+    temperature: f64,
+    top_p: f64,
+    budget: Option<usize>,
+    mu: Option<EstimateLine>,
+    mu2: Option<EstimateLine>,
+    ceilings: AttachCeilingsLine,
+}
+
+impl From<&EarlierProbe> for EarlierLine {
+    fn from(e: &EarlierProbe) -> Self {
+        EarlierLine {
+            date: e.utc_date(),
+            tokens: e.tokens,
+            texts: e.texts,
+            positions: e.positions,
+            temperature: e.temperature,
+            top_p: e.top_p,
+            budget: e.budget,
+            mu: e.mu.map(Into::into),
+            mu2: e.mu2.map(Into::into),
+            ceilings: AttachCeilingsLine {
+                batch: e.budget.map(|budget| budget as f64 - 1.0),
+                published: e.published.map(Into::into),
+                renewal: e.renewal.map(Into::into),
+                renewal_tuned: e.renewal_tuned.map(Into::into),
+                fluid: e.fluid.map(Into::into),
+                fluid_at_mean: e.fluid_at_mean.map(Into::into),
+                chain: e.chain.map(Into::into),
+            },
         }
     }
 }
@@ -225,6 +284,7 @@ pub struct AttachSummaryLine {
     mu2: Option<EstimateLine>,
     ceilings: AttachCeilingsLine,
     brackets: Option<BracketsLine>,
+    earlier_probe: Option<EarlierLine>,
     ladder: Option<ChainLadderLine>,
     reference: Option<ReferenceLine>,
     step_seconds: Option<f64>,
@@ -308,6 +368,7 @@ impl From<&Summary> for AttachSummaryLine {
             mu2: found.and_then(|e| e.mu2).map(Into::into),
             ceilings: ceilings(s.budget, found),
             brackets: s.brackets.map(Into::into),
+            earlier_probe: s.earlier.as_ref().map(Into::into),
             ladder,
             reference,
             step_seconds: s.step_seconds,
@@ -376,6 +437,7 @@ mod tests {
             speclight: "0.1.0",
             method: Some("draft-simple"),
             temperature: Some(1.0),
+            top_p: Some(1.0),
             top: Some(20),
             outside: None,
         };

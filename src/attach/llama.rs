@@ -139,8 +139,8 @@ impl Server for LlamaServer {
         }
         let body = json!({
             "prompt": prompt, "n_predict": request.max_tokens.min(room), "stream": true, "timings_per_token": true, "return_tokens": true,
-            "cache_prompt": true, "seed": request.seed as u32, "temperature": request.temperature, "samplers": ["temperature"],
-            "top_k": 0, "top_p": 1.0, "min_p": 0.0, "repeat_penalty": 1.0, "presence_penalty": 0.0, "frequency_penalty": 0.0,
+            "cache_prompt": true, "seed": request.seed as u32, "temperature": request.temperature, "samplers": ["temperature", "top_p"],
+            "top_k": 0, "top_p": request.top_p, "min_p": 0.0, "repeat_penalty": 1.0, "presence_penalty": 0.0, "frequency_penalty": 0.0,
         });
         let mut events =
             http.stream("/completion", &body, MOST_BYTES + CHUNK_BYTES * request.max_tokens)?;
@@ -302,16 +302,17 @@ impl Asker<'_> {
             self.left -= 1;
             let tokens: Vec<u32> =
                 self.text.prompt.iter().chain(&self.text.ids[..position]).copied().collect();
-            let (temperature, after) = match self.request.temperature {
+            let (temperature, top_p) = match self.request.temperature {
                 // Greedy text: the distribution at temperature 1 is the reference.
-                t if t <= 0.0 || t == 1.0 => (1.0, false),
-                t => (t, true),
+                t if t <= 0.0 => (1.0, 1.0),
+                t => (t, self.request.top_p),
             };
+            let after = temperature != 1.0 || top_p < 1.0;
             let mut body = json!({
                 "prompt": tokens, "n_predict": 1, "n_probs": self.request.top.max(1), "cache_prompt": true, "return_tokens": true,
-                "temperature": temperature, "samplers": ["temperature"], "post_sampling_probs": after, "stream": false,
+                "temperature": temperature, "samplers": ["temperature", "top_p"], "post_sampling_probs": after, "stream": false,
                 "seed": (self.request.seed as u32).wrapping_add(position as u32).wrapping_mul(0x9e37_79b1),
-                "top_k": 0, "top_p": 1.0, "min_p": 0.0, "repeat_penalty": 1.0, "presence_penalty": 0.0, "frequency_penalty": 0.0,
+                "top_k": 0, "top_p": top_p, "min_p": 0.0, "repeat_penalty": 1.0, "presence_penalty": 0.0, "frequency_penalty": 0.0,
             });
             if let Some(slot) = self.text.slot {
                 body["id_slot"] = slot.into();
@@ -397,7 +398,9 @@ fn found(value: &Value, top: usize) -> Result<Found, String> {
         surprisal: (-p.max(1e-300).ln()).max(0.0),
         in_top: all.iter().any(|(_, id)| *id == drawn),
     };
-    Ok(Found { position: Position::new(all.into_iter().map(|(p, _)| p), Some(drawn)), best })
+    let position = Position::new(all.into_iter().map(|(p, _)| p), Some(drawn));
+    // A list shorter than what was asked for holds every token that is left.
+    Ok(Found { position: if list.len() < top { position.completed() } else { position }, best })
 }
 
 fn token(value: &Value) -> Option<u32> {

@@ -6,8 +6,10 @@
 //! bodies are pure functions, tested over `tests/fixtures/attach`. Nothing is sent but what a
 //! [`Plan`] lists, and without a probe only GET requests on [`http::READ_PATHS`].
 
+pub mod bracket;
 pub mod counters;
 pub mod detect;
+pub mod earlier;
 mod error;
 pub mod estimate;
 pub mod http;
@@ -28,6 +30,7 @@ pub mod tgi;
 pub mod vllm;
 pub mod watch;
 
+pub use bracket::OmittedSampling;
 pub use counters::{Counters, Window};
 pub use detect::{Target, detect};
 pub use error::AttachError;
@@ -99,6 +102,29 @@ impl Engine {
             .or_else(|| name.eq_ignore_ascii_case("llama.cpp").then_some(Engine::LlamaServer))
     }
 
+    /// Acceptance in the engine's own words, from figures in this program's.
+    pub fn own_length(
+        self,
+        accepted_per_drafted_step: Option<f64>,
+        tokens_per_step: Option<f64>,
+    ) -> Option<OwnLength> {
+        const ACCEPTED: &str = "accepted + 1";
+        let accepted = accepted_per_drafted_step.map(|accepted| accepted + 1.0);
+        let (name, value, definition) = match self {
+            Engine::LlamaServer => ("mean len", accepted, ACCEPTED),
+            Engine::Vllm => ("mean acceptance length", accepted, ACCEPTED),
+            Engine::TensorRtLlm => ("acceptance length", accepted, ACCEPTED),
+            Engine::MistralRs => ("len", accepted, ACCEPTED),
+            Engine::Sglang => ("accept length", tokens_per_step, "tokens per step"),
+            Engine::Tgi => {
+                let skipped = tokens_per_step.map(|tokens| tokens - 1.0);
+                ("skipped tokens", skipped, "tokens per step - 1")
+            }
+            Engine::Ollama | Engine::LmStudio | Engine::MlxLm => return None,
+        };
+        Some(OwnLength { name, value, definition })
+    }
+
     /// Environment variable in which the engine's own documentation keeps its key.
     pub fn key_variable(self) -> Option<&'static str> {
         match self {
@@ -108,6 +134,17 @@ impl Engine {
             _ => None,
         }
     }
+}
+
+/// Acceptance as an engine names it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct OwnLength {
+    /// The engine's own name.
+    pub name: &'static str,
+    /// Value by the engine's definition; `None` where the figures for it are not known.
+    pub value: Option<f64>,
+    /// Definition in this program's terms.
+    pub definition: &'static str,
 }
 
 /// Facts about a server that don't change while it runs; `None` where not reported.
@@ -161,6 +198,12 @@ pub trait Server: Send {
     /// # Errors
     /// If they can't be read, with the reason.
     fn scrape(&mut self, http: &Http) -> Result<Counters, AttachError>;
+
+    /// Sampling parameters of a probe's text that its distributions are reported without.
+    fn omitted(&self, settings: &ProbeSettings) -> OmittedSampling {
+        let _ = settings;
+        OmittedSampling::NONE
+    }
 
     /// B, root included, as far as it is known by now.
     fn budget(&self) -> Option<usize> {

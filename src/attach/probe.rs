@@ -18,6 +18,9 @@ pub struct ProbeSettings {
     pub tokens: usize,
     /// Temperature of the text; 0 is greedy.
     pub temperature: f64,
+    /// Mass of the most probable tokens that the text is sampled from, after the temperature; 1
+    /// keeps all.
+    pub top_p: f64,
     /// Seed of the first request; the next ones count up.
     pub seed: u64,
     /// Most probable tokens asked for with each position.
@@ -41,6 +44,8 @@ pub struct Request {
     pub max_tokens: usize,
     /// Temperature of the text.
     pub temperature: f64,
+    /// Mass of the most probable tokens that the text is sampled from, after the temperature.
+    pub top_p: f64,
     /// Seed of the server's sampler.
     pub seed: u64,
     /// Most probable tokens asked for with each position.
@@ -86,6 +91,7 @@ impl Plan {
             text: prompt.text.clone(),
             max_tokens: each.min(total - index * each),
             temperature: settings.temperature,
+            top_p: settings.top_p,
             seed: settings.seed.wrapping_add(index as u64),
             top: settings.top,
             raw: settings.raw,
@@ -241,6 +247,7 @@ mod tests {
             prompts,
             tokens,
             temperature: 1.0,
+            top_p: 1.0,
             seed: 5,
             top: 20,
             score: 100,

@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
+use super::bracket::OmittedSampling;
 use super::counters::OwnWindow;
 use super::estimate::{Drawn, Position};
 use super::http::MOST_BYTES;
@@ -83,6 +84,13 @@ impl Server for Sglang {
         self.identity.budget
     }
 
+    fn omitted(&self, settings: &ProbeSettings) -> OmittedSampling {
+        match settings.temperature {
+            t if t > 0.0 => OmittedSampling { temperature: 1.0, top_p: settings.top_p },
+            _ => OmittedSampling::NONE,
+        }
+    }
+
     fn plan(&self, settings: &ProbeSettings) -> Result<Plan, AttachError> {
         let requests = Plan::prompts(settings);
         let each = requests.iter().map(|request| request.max_tokens).max().unwrap_or(0);
@@ -104,7 +112,7 @@ impl Server for Sglang {
         let body = json!({
             "text": request.text,
             "sampling_params": {
-                "temperature": request.temperature, "top_p": 1.0, "top_k": -1, "min_p": 0.0, "max_new_tokens": request.max_tokens,
+                "temperature": request.temperature, "top_p": request.top_p, "top_k": -1, "min_p": 0.0, "max_new_tokens": request.max_tokens,
                 "sampling_seed": request.seed as u32, "presence_penalty": 0.0, "frequency_penalty": 0.0, "repetition_penalty": 1.0,
             },
             "stream": true, "return_logprob": true, "top_logprobs_num": request.top, "logprob_start_len": -1,
@@ -115,7 +123,10 @@ impl Server for Sglang {
             MOST_BYTES.saturating_add(listed.saturating_mul(request.max_tokens).min(4 << 30));
         let began = Instant::now();
         let mut events = http.stream("/generate", &body, most)?;
-        let mut read = SglangText { draws: request.temperature > 0.0, ..SglangText::default() };
+        let mut read = SglangText {
+            draws: request.temperature > 0.0 && request.top_p >= 1.0,
+            ..SglangText::default()
+        };
         while let Some(value) = events.next_json()? {
             read.take(&value, began.elapsed().as_secs_f64())
                 .map_err(|why| events.malformed(why))?;
@@ -142,6 +153,11 @@ impl Server for Sglang {
             let why = "chunks could not be proved to be single steps (they were merged, or the server doesn't count passes)";
             format!("prompt {}: {why}", request.id)
         });
+        let cut = request.index == 0 && request.temperature > 0.0 && request.top_p < 1.0;
+        let bracketed = cut.then(|| {
+            "the server reports distributions without top-p: ceilings of this text can be bracketed only".to_owned()
+        });
+        let notice = bracketed.or(notice);
         for step in &steps {
             if !sink(Event::Step(step.clone())) {
                 return Ok(None);

@@ -1,7 +1,9 @@
 //! Figures of a probe, an import or a watched server: functions of steps, distributions and
 //! counters.
 
-use super::estimate::{Brackets, Estimates, Laws, Scored};
+use super::bracket::OmittedSampling;
+use super::earlier::EarlierProbe;
+use super::estimate::{Brackets, Distributions, Estimates, Scored};
 use super::{Counters, Event, Identity, Step, Window};
 use crate::theory::intervals::{Estimate, Interval};
 use crate::theory::light::{best_fixed, fastest_reading_pass};
@@ -73,6 +75,8 @@ pub struct Summary {
     pub reference: Option<Estimates>,
     /// Brackets from the listed tokens alone, of the estimates or of the reference.
     pub brackets: Option<Brackets>,
+    /// Figures of a probe of an earlier run, of other text; apart from all others.
+    pub earlier: Option<EarlierProbe>,
     /// Mean seconds of a step.
     pub step_seconds: Option<f64>,
     /// Tokens per second of steps; of a server that is watched, of all its requests.
@@ -95,9 +99,10 @@ pub struct Tally {
     steps: Vec<Step>,
     /// Totals that come without steps.
     totals: Counters,
-    distributions: Laws,
+    distributions: Distributions,
     /// First reading of a server that is watched, moved on where it restarts.
     window: Option<Window>,
+    earlier: Option<EarlierProbe>,
 }
 
 impl Tally {
@@ -110,9 +115,22 @@ impl Tally {
             tokens: 0,
             steps: Vec::new(),
             totals: Counters::default(),
-            distributions: Laws::new(identity.vocabulary),
+            distributions: Distributions::new(identity.vocabulary, OmittedSampling::NONE),
             window: None,
+            earlier: None,
         }
+    }
+
+    /// Same, of text sampled with parameters that its distributions are reported without.
+    pub fn omitting(mut self, omitted: OmittedSampling, identity: &Identity) -> Tally {
+        self.distributions = Distributions::new(identity.vocabulary, omitted);
+        self
+    }
+
+    /// Same, beside the figures of an earlier probe.
+    pub fn beside(mut self, earlier: Option<EarlierProbe>) -> Tally {
+        self.earlier = earlier;
+        self
     }
 
     /// Takes an event in.
@@ -197,7 +215,7 @@ impl Tally {
             None
         };
         let greedy = self.temperature <= 0.0;
-        let found = (self.distributions.positions() > 0)
+        let found = (self.distributions.positions() > 0 || self.distributions.marks() > 0)
             .then(|| self.distributions.estimates(budget, mean_drafted));
         let (estimates, reference) = if greedy { (None, found) } else { (found, None) };
         let own = all.totals.own.map(|own| own.tokens_per_step);
@@ -234,7 +252,8 @@ impl Tally {
             greedy,
             estimates,
             reference,
-            brackets: self.distributions.brackets(budget),
+            brackets: self.distributions.brackets(budget, mean_drafted),
+            earlier: self.earlier.clone(),
             step_seconds: figures.step_seconds,
             tokens_per_second: speed,
             pass_times,
@@ -262,6 +281,7 @@ impl Tally {
             step_seconds: window.step_seconds,
             tokens_per_second: window.tokens_per_second,
             own_tokens_per_step: window.own.map(|own| own.tokens_per_step),
+            earlier: self.earlier.clone(),
             ..Summary::default()
         }
     }
@@ -344,7 +364,7 @@ fn light(
     times: &[PassTime],
     speed: f64,
     greedy: bool,
-    distributions: &Laws,
+    distributions: &Distributions,
     estimates: Option<&Estimates>,
 ) -> Option<LightSpeed> {
     let seconds = seconds_by_size(times);

@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
+use super::bracket::OmittedSampling;
 use super::estimate::{Drawn, Position};
 use super::http::MOST_BYTES;
 use super::probe::{Plan, Planned, ProbeSettings, ProbedText, Request};
@@ -75,6 +76,13 @@ impl Server for Vllm {
         self.identity.budget
     }
 
+    fn omitted(&self, settings: &ProbeSettings) -> OmittedSampling {
+        match settings.temperature {
+            t if t > 0.0 => OmittedSampling { temperature: t, top_p: settings.top_p },
+            _ => OmittedSampling::NONE,
+        }
+    }
+
     fn plan(&self, settings: &ProbeSettings) -> Result<Plan, AttachError> {
         let requests = Plan::prompts(settings);
         let each = requests.iter().map(|request| request.max_tokens).max().unwrap_or(0);
@@ -110,14 +118,15 @@ impl Server for Vllm {
     ) -> Result<Option<ProbedText>, AttachError> {
         let (prompt, mut notice) = self.prompt(http, request)?;
         let listed = request.top.min(MOST_TOP);
-        if request.index == 0 && request.temperature > 0.0 && request.temperature != 1.0 {
-            let why = "the server reports distributions at temperature 1: of this text no ceiling but B can be estimated";
+        let draws = request.temperature == 1.0 && request.top_p >= 1.0;
+        if request.index == 0 && request.temperature > 0.0 && !draws {
+            let why = "the server reports distributions at temperature 1 without top-p: ceilings of this text can be bracketed only";
             notice = notice.or(Some(why.to_owned()));
         }
         let before = http.get_ok("/metrics").ok().map(|answer| counters(&answer.text()));
         let body = json!({
             "model": self.identity.model.clone().unwrap_or_default(), "prompt": prompt, "max_tokens": request.max_tokens,
-            "temperature": request.temperature, "top_p": 1.0, "top_k": -1, "min_p": 0.0, "seed": request.seed as i64 & i64::MAX,
+            "temperature": request.temperature, "top_p": request.top_p, "top_k": -1, "min_p": 0.0, "seed": request.seed as i64 & i64::MAX,
             "presence_penalty": 0.0, "frequency_penalty": 0.0, "repetition_penalty": 1.0, "logprobs": listed,
             "stream": true, "stream_options": { "include_usage": true }, "return_token_ids": true,
             "return_tokens_as_token_ids": true,
@@ -125,8 +134,7 @@ impl Server for Vllm {
         let most = MOST_BYTES + request.max_tokens * (request.top + 4) * TOKEN_BYTES;
         let began = Instant::now();
         let mut events = http.stream("/v1/completions", &body, most)?;
-        let mut read =
-            VllmText { draws: request.temperature == 1.0, listed, ..VllmText::default() };
+        let mut read = VllmText { draws, listed, ..VllmText::default() };
         while let Some(value) = events.next_json()? {
             read.take(&value, began.elapsed().as_secs_f64())
                 .map_err(|why| events.malformed(why))?;

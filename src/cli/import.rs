@@ -49,6 +49,7 @@ pub fn run(options: &ImportOptions) -> anyhow::Result<ExitCode> {
             speclight: env!("CARGO_PKG_VERSION"),
             method: None,
             temperature: None,
+            top_p: None,
             top: None,
             outside: None,
         }))?;
@@ -59,8 +60,13 @@ pub fn run(options: &ImportOptions) -> anyhow::Result<ExitCode> {
         json.finish()?;
     }
     if !options.json.as_deref().is_some_and(AtomicOutput::is_stdout) {
-        print_lines(&text::table(&summary, imported.engine(), text::Source::Files))
-            .context("can't write standard output")?;
+        print_lines(&text::table(
+            &summary,
+            imported.engine(),
+            text::Source::Files,
+            text::ShownBrackets::All,
+        ))
+        .context("can't write standard output")?;
     }
     Ok(ExitCode::SUCCESS)
 }

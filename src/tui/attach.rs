@@ -4,17 +4,19 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use crossterm::event::KeyCode;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
 use super::basic::BasicScreen;
 use super::{Effect, Stop};
-use crate::attach::{Event, Step, Summary, Tally, Window};
+use crate::attach::{Engine, Event, Step, Summary, Tally, Window};
 use crate::tui::theme::Theme;
 use crate::tui::views;
 
 /// Keys and their meaning, as the footer shows them.
-pub const ATTACH_KEYS: [(&str, &str); 2] = [("c", "theme"), ("q", "stop and leave")];
+pub const ATTACH_KEYS: [(&str, &str); 4] =
+    [("b", "brackets"), ("c", "theme"), ("?", "terms"), ("q", "stop and leave")];
 /// Steps that the pane of steps keeps.
 const KEPT_STEPS: usize = 512;
 /// Readings that the pane of readings keeps.
@@ -43,6 +45,12 @@ pub struct Attached {
     pub finished: bool,
     /// Time since the start, by the last tick.
     pub now: Duration,
+    /// True if brackets are shown in place of estimates.
+    pub brackets: bool,
+    /// True if the terms are explained in place of the panes.
+    pub help: bool,
+    /// Engine of the server, where known.
+    pub engine: Option<Engine>,
     /// Index of the theme in use.
     pub theme: usize,
     themes: usize,
@@ -69,11 +77,26 @@ impl Attached {
             notice: None,
             finished: false,
             now: Duration::ZERO,
+            brackets: false,
+            help: false,
+            engine: None,
             theme: 0,
             themes: themes.max(1),
             tally,
             unseen: 0,
         }
+    }
+
+    /// Same, with acceptance in an engine's own words, too.
+    pub fn for_engine(mut self, engine: Engine) -> Attached {
+        self.engine = Some(engine);
+        self
+    }
+
+    /// Same, with a notice in the footer.
+    pub fn with_notice(mut self, notice: Option<String>) -> Attached {
+        self.notice = notice.or(self.notice);
+        self
     }
 
     fn take(&mut self, event: Event) -> Option<Effect<Stop>> {
@@ -118,6 +141,16 @@ impl BasicScreen for Attached {
 
     fn tick(&mut self, now: Duration) {
         self.now = now;
+    }
+
+    fn key(&mut self, code: KeyCode) -> Option<Effect<Stop>> {
+        match code {
+            KeyCode::Char('b') => self.brackets = !self.brackets,
+            KeyCode::Char('?') => self.help = !self.help,
+            KeyCode::Esc => self.help = false,
+            _ => {}
+        }
+        None
     }
 
     fn news(&mut self, event: Event) -> Option<Effect<Stop>> {

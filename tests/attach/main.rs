@@ -10,7 +10,9 @@ mod real;
 mod streams;
 mod stub;
 
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 
 use serde_json::Value;
 
@@ -21,12 +23,23 @@ pub(crate) struct Out {
     pub(crate) err: String,
 }
 
+/// Folder in which the program keeps probes: one for all tests of a run, empty at its start.
+fn cache() -> &'static Path {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    FOLDER.get_or_init(|| {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("attach-cache");
+        let _ = std::fs::remove_dir_all(&folder);
+        folder
+    })
+}
+
 /// `speclight` with these arguments and no key in its environment.
 pub(crate) fn command(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_speclight"));
     command
         .args(args)
         .env("RUST_BACKTRACE", "0")
+        .env("SPECLIGHT_CACHE", cache())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());

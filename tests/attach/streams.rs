@@ -1,11 +1,12 @@
 //! Stubs of vLLM and SGLang that speak their streams.
 
 use std::net::TcpStream;
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 
-use super::stub::{Request, Server, event, reply, stream_head};
+use super::stub::{Proxy, Request, Server, event, reply, stream_head};
 use super::{lines, run, steps, sum};
 
 /// A small generator, so that texts differ.
@@ -102,10 +103,8 @@ fn vllm(reader: Reader, detailed: bool) -> Server {
             "POST /tokenize" => reply(to, 200, "", br#"{"tokens":[1,2,3],"count":3}"#),
             "POST /v1/completions" => {
                 let body: Value = serde_json::from_str(&request.body).unwrap();
-                assert_eq!(
-                    (&body["prompt"], &body["stream"], &body["top_p"]),
-                    (&json!([1, 2, 3]), &json!(true), &json!(1.0))
-                );
+                assert_eq!((&body["prompt"], &body["stream"]), (&json!([1, 2, 3]), &json!(true)));
+                assert!(body["top_p"] == 1.0 || body["temperature"] != 1.0);
                 let tokens = body["max_tokens"].as_u64().unwrap() as usize;
                 let lengths = accepted_lengths(body["seed"].as_u64().unwrap() + 7, tokens, DRAFTED);
                 let mut draws = Draws(body["seed"].as_u64().unwrap());
@@ -142,7 +141,7 @@ fn vllm(reader: Reader, detailed: bool) -> Server {
     Server::start(answer)
 }
 
-/// Every position has the law 1/2, 1/4, and a tail of 1/4 over 1,000 tokens.
+/// Every position has the distribution 1/2, 1/4, and a tail of 1/4 over 1,000 tokens.
 fn draw(draws: &mut Draws) -> (String, f64) {
     match draws.below(4) {
         0 | 1 => ("token_id:0".into(), 0.5f64.ln()),
@@ -352,4 +351,91 @@ fn steps_of_sglang_are_checked_against_its_passes() {
             !server.lines().iter().any(|line| line.starts_with("POST") && line != "POST /generate")
         );
     }
+}
+
+#[test]
+fn other_sampling_parameters_give_brackets_and_no_estimates() {
+    let server = vllm(Reader::Quick, true);
+    let sampling = ["--temperature", "0.7", "--top-p", "0.95"];
+    let out = run(&[&["attach", &server.address][..], &PROBE, &sampling].concat());
+    assert_eq!(out.status, 0, "{}", out.err);
+    assert!(out.err.contains("can be bracketed only"), "{}", out.err);
+    let (lines, sent) = (lines(&out.out), server.requests());
+    let asked = sent.iter().find(|request| request.path == "/v1/completions").unwrap();
+    let asked: Value = serde_json::from_str(&asked.body).unwrap();
+    assert_eq!((&asked["temperature"], &asked["top_p"]), (&json!(0.7), &json!(0.95)));
+    let summary = lines.last().unwrap();
+    assert!(summary["mu"].is_null() && summary["ceilings"]["fluid"].is_null());
+    assert!(summary["ladder"]["oracle_chain"]["value"].is_f64(), "chains need no distribution");
+    // 1/2, 1/4, and 1/4 over 1,000 tokens, at that temperature: the nucleus ends in the tail.
+    let weights: Vec<f64> = [0.5, 0.25].into_iter().chain([0.000_25; 1000]).collect();
+    let weights: Vec<f64> = weights.iter().map(|p: &f64| p.powf(1.0 / 0.7)).collect();
+    let total: f64 = weights.iter().sum();
+    let mut mass = 0.0;
+    let kept: Vec<f64> = weights
+        .iter()
+        .copied()
+        .take_while(|weight| {
+            let more = mass < 0.95 * total;
+            mass += weight;
+            more
+        })
+        .collect();
+    let total: f64 = kept.iter().sum();
+    let surprisal = |q: f64| -q.ln();
+    let mean = |power: i32| -> f64 {
+        kept.iter().map(|w| w / total * surprisal(w / total).powi(power)).sum()
+    };
+    for (name, truth) in [("mu", mean(1)), ("mu2", mean(2))] {
+        let bracket = &summary["brackets"][name];
+        let low = bracket["low"].as_f64().unwrap();
+        // vLLM does not report the size of the vocabulary; below temperature 1 none is needed.
+        let high = bracket["high"].as_f64().unwrap();
+        assert!(low <= truth && truth <= high && high < 3.0 * truth, "{name} {truth} {bracket}");
+    }
+}
+
+#[test]
+fn a_passive_run_shows_the_last_probe_apart_until_the_server_changes() {
+    let stub = vllm(Reader::Quick, true);
+    let updated = Arc::new(AtomicBool::new(false));
+    let newer = Arc::clone(&updated);
+    let proxy = Proxy::start(&stub.address, move |request, body| {
+        if request.path == "/version" && newer.load(Ordering::SeqCst) {
+            return b"{\"version\":\"0.33.0\"}".to_vec();
+        }
+        body
+    });
+    let address = proxy.server.address.as_str();
+    let watch = |format: &[&str]| {
+        run(&[&["attach", address, "--every", "0.1", "--seconds", "0.2"], format].concat())
+    };
+    let before = watch(&["--json", "-"]);
+    assert!(lines(&before.out).last().unwrap()["earlier_probe"].is_null());
+    let probed = run(&[&["attach", address][..], &PROBE].concat());
+    assert_eq!(probed.status, 0, "{}", probed.err);
+    let probed = lines(&probed.out).pop().unwrap();
+    assert!(probed["earlier_probe"].is_null(), "a probe shows its own figures alone");
+    let out = watch(&["--json", "-"]);
+    let summary = lines(&out.out).pop().unwrap();
+    let earlier = &summary["earlier_probe"];
+    assert_eq!((&earlier["mu"], &earlier["ceilings"]), (&probed["mu"], &probed["ceilings"]));
+    assert_eq!((&earlier["tokens"], &earlier["budget"]), (&json!(640), &json!(4)));
+    assert!(summary["mu"].is_null() && summary["ceilings"]["fluid"].is_null());
+    let text = watch(&["--plain"]).out;
+    assert!(text.contains("from a probe of 20") && text.contains("640 tokens"), "{text}");
+    // Nothing of prompts or texts is kept.
+    let folder = super::cache().join("probes");
+    let files = std::fs::read_dir(&folder).unwrap().map(|file| file.unwrap().path());
+    // Other tests write there, too, and rename.
+    let kept: Vec<String> = files.filter_map(|path| std::fs::read_to_string(path).ok()).collect();
+    assert!(!kept.is_empty());
+    for kept in kept {
+        assert!(!kept.contains("127.0.0.1") && !kept.contains("prompt"), "{kept}");
+    }
+    updated.store(true, Ordering::SeqCst);
+    let out = watch(&["--json", "-"]);
+    assert!(lines(&out.out).last().unwrap()["earlier_probe"].is_null());
+    let said: Vec<&str> = out.err.lines().filter(|line| line.contains("last probe")).collect();
+    assert!(said.len() == 1 && said[0].contains("version was 0.32.0, and is 0.33.0"), "{said:?}");
 }

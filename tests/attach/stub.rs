@@ -111,3 +111,48 @@ pub fn event(to: &mut TcpStream, data: &str) -> std::io::Result<()> {
     write!(to, "data: {data}\n\n")?;
     to.flush()
 }
+
+/// Answer that a proxy passed on.
+#[derive(Clone, Debug)]
+pub struct Passed {
+    pub request: Request,
+    pub body: Vec<u8>,
+}
+
+/// Server that passes everything on to another one, as `change` makes it, and keeps what it passed.
+pub struct Proxy {
+    pub server: Server,
+    passed: Arc<Mutex<Vec<Passed>>>,
+}
+
+impl Proxy {
+    pub fn start(
+        target: &str,
+        change: impl Fn(&Request, Vec<u8>) -> Vec<u8> + Send + Sync + 'static,
+    ) -> Proxy {
+        let (target, passed) = (target.to_owned(), Arc::new(Mutex::new(Vec::new())));
+        let kept = Arc::clone(&passed);
+        let agent =
+            ureq::Agent::from(ureq::Agent::config_builder().http_status_as_error(false).build());
+        let server = Server::start(move |request, _, to| {
+            let at = format!("{target}{}", request.path);
+            let answer = match request.method.as_str() {
+                "POST" => agent
+                    .post(at)
+                    .header("Content-Type", "application/json")
+                    .send(&request.body[..]),
+                _ => agent.get(at).call(),
+            };
+            let mut answer = answer.map_err(std::io::Error::other)?;
+            let body = answer.body_mut().with_config().limit(64 << 20).read_to_vec();
+            let body = change(request, body.map_err(std::io::Error::other)?);
+            kept.lock().unwrap().push(Passed { request: request.clone(), body: body.clone() });
+            reply(to, answer.status().as_u16(), "", &body)
+        });
+        Proxy { server, passed }
+    }
+
+    pub fn passed(&self) -> Vec<Passed> {
+        self.passed.lock().unwrap().clone()
+    }
+}

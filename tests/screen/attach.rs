@@ -6,8 +6,10 @@ use insta::assert_snapshot;
 use proptest::prelude::*;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
+use speclight::attach::earlier::EarlierProbe;
 use speclight::attach::estimate::{ChainMark, Drawn, Position, Scored};
-use speclight::attach::{Event, Identity, Step, Tally, Window};
+use speclight::attach::{Engine, Event, Identity, OmittedSampling, Step, Tally, Window};
+use speclight::theory::intervals::{Estimate, Interval};
 use speclight::tui::theme::Theme;
 use speclight::tui::{Attached, Effect, Msg, Screen};
 
@@ -69,9 +71,33 @@ fn probed(texts: usize, temperature: f64) -> Attached {
     state
 }
 
-fn watched(readings: usize) -> Attached {
+/// Figures of an earlier probe, of 4,000 tokens.
+fn earlier() -> EarlierProbe {
+    let estimate = |value: f64| {
+        let interval = Some(Interval { low: 0.9 * value, high: 1.2 * value });
+        Some(Estimate { value, interval })
+    };
+    EarlierProbe {
+        ended: 1_790_000_000,
+        tokens: 4000,
+        texts: 16,
+        positions: 1000,
+        temperature: 1.0,
+        top_p: 1.0,
+        budget: Some(4),
+        mu: estimate(1.5),
+        mu2: estimate(6.1),
+        renewal_tuned: estimate(2.6),
+        fluid: estimate(1.9),
+        chain: estimate(1.7),
+        ..EarlierProbe::default()
+    }
+}
+
+fn watched(readings: usize, earlier: Option<EarlierProbe>) -> Attached {
     let server = "vllm at http://gpu:8000, version 0.32.0, model llama, B 4".to_owned();
-    let mut state = Attached::new(server, None, 0, Tally::new(&identity(), 1.0), 3);
+    let tally = Tally::new(&identity(), 1.0).beside(earlier);
+    let mut state = Attached::new(server, None, 0, tally, 3).for_engine(Engine::Vllm);
     for i in 0..readings {
         let window = Window {
             seconds: 2.0,
@@ -99,7 +125,7 @@ fn servers_at_every_size() {
     for (width, height) in [(40, 12), (80, 24), (120, 40)] {
         assert_snapshot!(format!("attach_probe_{width}x{height}"), screen(&probe, width, height));
     }
-    assert_snapshot!("attach_watch_120x40", screen(&watched(5), 120, 40));
+    assert_snapshot!("attach_watch_120x40", screen(&watched(5, None), 120, 40));
     let ascii = text(&drawn(&probe, &theme("mono", true), 100, 30));
     assert!(ascii.is_ascii());
 }
@@ -113,10 +139,56 @@ fn what_cannot_be_known_is_said() {
             && early.contains("no step yet")
     );
     assert!(early.contains("not from outside"));
-    let watch = screen(&watched(0), 120, 40);
+    let watch = screen(&watched(0, None), 120, 40);
     assert!(watch.contains("watching") && watch.contains("reads counters only"), "{watch}");
     let greedy = screen(&probed(8, 0.0), 120, 40);
     assert!(greedy.contains("greedy: reference T 1"), "{greedy}");
+}
+
+#[test]
+fn an_earlier_probe_stands_apart() {
+    let state = watched(5, Some(earlier()));
+    for (width, height) in [(80, 24), (120, 40)] {
+        let shown = screen(&state, width, height);
+        // The date is in local time.
+        let shown = shown.replace(&earlier().local_date(), "2026-09-21 14:13");
+        assert_snapshot!(format!("attach_earlier_{width}x{height}"), shown);
+    }
+    let small = screen(&state, 40, 12);
+    assert!(small.contains("accepted"), "{small}");
+}
+
+#[test]
+fn brackets_take_the_place_of_estimates() {
+    let mut state = probed(8, 1.0);
+    let before = screen(&state, 80, 24);
+    assert!(before.contains("estimated, 240 positions") && !before.contains(" to "), "{before}");
+    state.update(Msg::Key(key_of("b")));
+    let after = screen(&state, 80, 24);
+    assert!(after.contains("brackets: hold without an estimate") && after.contains(" to "));
+    // Distributions of other sampling parameters have no estimate at all.
+    let omitted = OmittedSampling { temperature: 0.7, top_p: 0.95 };
+    let tally = Tally::new(&identity(), 0.7).omitting(omitted, &identity());
+    let mut state = Attached::new("vllm".into(), Some("plan".into()), 1, tally, 1);
+    let positions = vec![Position::new([0.5, 0.2], None); 9];
+    state.update(Msg::Engine(Event::Scored(Box::new(Scored { positions, chains: Vec::new() }))));
+    state.update(Msg::Engine(Event::TextEnded { tokens: 9 }));
+    let only = screen(&state, 80, 24);
+    assert!(only.contains("brackets: hold without an estimate"), "{only}");
+}
+
+#[test]
+fn every_term_of_the_screen_is_explained() {
+    let mut state = probed(8, 1.0);
+    state.update(Msg::Key(key_of("?")));
+    for (width, height) in [(80, 24), (120, 40)] {
+        let shown = screen(&state, width, height);
+        for term in ["mu, mu2", "fluid", "oracle chain", "v/c", "bracket", "at least"] {
+            assert!(shown.contains(term), "{term}: {shown}");
+        }
+    }
+    state.update(Msg::Key(key_of("Esc")));
+    assert!(!screen(&state, 80, 24).contains("? or Esc closes"));
 }
 
 #[test]

@@ -19,13 +19,15 @@ use super::errors::{print_line, print_lines, warn};
 use super::interrupt::Interrupt;
 use super::lines::AtomicOutput;
 use super::{PromptError, built_in, read_files};
+use crate::attach::earlier::{self, Earlier, EarlierProbe};
 use crate::attach::lines::{AttachLine, AttachRunLine};
 use crate::attach::{
     self, Address, AttachError, Engine, Event, Http, Identity, Key, Keys, Plan, ProbeSettings,
-    Tally,
+    Summary, Tally,
 };
 use crate::engine::Prompt;
-use text::Source;
+use crate::registry;
+use text::{ShownBrackets, Source};
 
 /// Time that a request in progress has to end after Ctrl-C.
 const LAST_WAIT: Duration = Duration::from_secs(2);
@@ -87,6 +89,10 @@ pub struct AttachOptions {
     #[arg(long, value_name = "T", default_value = "1", value_parser = temperature, allow_negative_numbers = true,
           help_heading = "Probe")]
     pub temperature: f64,
+    /// Top-p of the probe's texts, applied after the temperature; 1 samples from all tokens
+    #[arg(long, value_name = "P", default_value = "1", value_parser = top_p, allow_negative_numbers = true,
+          help_heading = "Probe")]
+    pub top_p: f64,
     /// Seed of the server's sampler
     #[arg(long, value_name = "N", default_value = "0", help_heading = "Probe")]
     pub seed: u64,
@@ -104,6 +110,9 @@ pub struct AttachOptions {
     /// output
     #[arg(long, value_name = "FILE|-", help_heading = "Output")]
     pub json: Option<PathBuf>,
+    /// Show the brackets that hold without an estimate beside the estimates
+    #[arg(long, requires = "probe", help_heading = "Output")]
+    pub brackets: bool,
     /// Write lines of text instead of showing a screen
     #[arg(long, help_heading = "Output")]
     pub plain: bool,
@@ -142,11 +151,30 @@ pub fn run(options: AttachOptions) -> anyhow::Result<ExitCode> {
     };
     let to_stdout = options.json.as_deref().is_some_and(AtomicOutput::is_stdout);
     let temperature = if options.probe { options.temperature } else { 1.0 };
-    let tally = Tally::new(&target.identity, temperature);
-    let job = Work::new(&options, &target, prompts)?;
+    let cache = registry::cache_folder().ok();
+    let earlier = match &cache {
+        Some(cache) if !options.probe => {
+            let engine = target.server.engine();
+            earlier::read(cache, target.http.address(), engine, &target.identity)
+        }
+        _ => Earlier::None,
+    };
+    let settings = probe_settings(&options, prompts);
+    let mut tally = Tally::new(&target.identity, temperature);
+    if options.probe {
+        tally = tally.omitting(target.server.omitted(&settings), &target.identity);
+    }
+    let (found, stale) = match earlier {
+        Earlier::Found(probe) => (Some(*probe), None),
+        Earlier::Stale(line) => (None, Some(line)),
+        Earlier::None => (None, None),
+    };
+    let tally = tally.beside(found);
+    let job = Work::new(&options, &target, &settings)?;
+    let keeper = Keeper::new(&options, &target, cache);
     #[cfg(feature = "tui")]
     if !options.plain && options.json.is_none() && crate::tui::check_terminal().is_ok() {
-        return screen::run(target, job, tally);
+        return screen::run(target, job, tally, stale, &keeper, options.shown_brackets());
     }
     let mut report = Report {
         options,
@@ -156,9 +184,65 @@ pub fn run(options: AttachOptions) -> anyhow::Result<ExitCode> {
         identity: target.identity.clone(),
         tally,
         requests: 0,
+        keeper,
+        stale,
     };
     report.begin(target.server.engine(), target.http.address().as_str())?;
     report.drive(target, job)
+}
+
+impl AttachOptions {
+    fn shown_brackets(&self) -> ShownBrackets {
+        if self.brackets { ShownBrackets::All } else { ShownBrackets::Missing }
+    }
+}
+
+/// Keeps the figures of a probe for later runs.
+struct Keeper {
+    /// `None` where there is nothing to keep, or no folder for it.
+    cache: Option<PathBuf>,
+    address: Address,
+    engine: Engine,
+    identity: Identity,
+    temperature: f64,
+    top_p: f64,
+}
+
+impl Keeper {
+    fn new(options: &AttachOptions, target: &attach::Target, cache: Option<PathBuf>) -> Keeper {
+        Keeper {
+            cache: cache.filter(|_| options.probe),
+            address: target.http.address().clone(),
+            engine: target.server.engine(),
+            identity: target.identity.clone(),
+            temperature: options.temperature,
+            top_p: options.top_p,
+        }
+    }
+
+    /// Keeps the figures of a probe that ended without a failure.
+    fn keep(&self, summary: &Summary) {
+        let Some(cache) = &self.cache else { return };
+        let Some(probe) = EarlierProbe::of(summary, self.temperature, self.top_p) else { return };
+        let kept = earlier::keep(cache, &self.address, self.engine, &self.identity, &probe);
+        if let Err(error) = kept {
+            let folder = cache.display();
+            warn(&format!("{folder}: the probe can't be kept for later runs: {error}"));
+        }
+    }
+}
+
+fn probe_settings(options: &AttachOptions, prompts: Vec<Prompt>) -> ProbeSettings {
+    ProbeSettings {
+        prompts,
+        tokens: options.tokens,
+        temperature: options.temperature,
+        top_p: options.top_p,
+        seed: options.seed,
+        top: options.top,
+        score: options.score,
+        raw: options.raw,
+    }
 }
 
 fn prompts(options: &AttachOptions) -> Result<Vec<Prompt>, PromptError> {
@@ -204,19 +288,10 @@ impl Work {
     fn new(
         options: &AttachOptions,
         target: &attach::Target,
-        prompts: Vec<Prompt>,
+        settings: &ProbeSettings,
     ) -> anyhow::Result<Work> {
-        let settings = ProbeSettings {
-            prompts,
-            tokens: options.tokens,
-            temperature: options.temperature,
-            seed: options.seed,
-            top: options.top,
-            score: options.score,
-            raw: options.raw,
-        };
         let plan =
-            options.probe.then(|| target.server.plan(&settings)).transpose().map_err(add_fix)?;
+            options.probe.then(|| target.server.plan(settings)).transpose().map_err(add_fix)?;
         let most = options.seconds.map(Duration::from_secs_f64);
         Ok(Work { plan, every: Duration::from_secs_f64(options.every), most })
     }
@@ -244,6 +319,9 @@ struct Report {
     tally: Tally,
     /// Requests of the plan.
     requests: usize,
+    keeper: Keeper,
+    /// Reason why an earlier probe is not shown.
+    stale: Option<String>,
 }
 
 impl Report {
@@ -257,6 +335,7 @@ impl Report {
             speclight: env!("CARGO_PKG_VERSION"),
             method: self.identity.method.as_deref(),
             temperature: probe.then_some(self.options.temperature),
+            top_p: probe.then_some(self.options.top_p),
             top: probe.then_some(self.options.top),
             outside: self.identity.outside.as_deref(),
         };
@@ -280,7 +359,15 @@ impl Report {
         let engine = target.server.engine();
         match &job.plan {
             Some(plan) => self.announce(plan, target.http.address().as_str())?,
-            None => self.line("reads counters only, by GET; sends nothing")?,
+            None => {
+                self.line("reads counters only, by GET; sends nothing")?;
+                if let Some(stale) = self.stale.take() {
+                    warn(&format!("{}: {stale}", engine.name()));
+                }
+                if let Some(earlier) = self.tally.summary().earlier {
+                    self.line(&text::earlier(&earlier))?;
+                }
+            }
         }
         let stop = Arc::new(AtomicBool::new(false));
         let (sender, receiver) = mpsc::channel();
@@ -367,8 +454,12 @@ impl Report {
                 &summary,
                 Some(engine),
                 if self.options.probe { Source::Probe } else { Source::Counters },
+                self.options.shown_brackets(),
             ))
             .context("can't write standard output")?;
+        }
+        if failed.is_none() {
+            self.keeper.keep(&summary);
         }
         match failed {
             Some(error) => Err(add_fix(error)),
@@ -420,6 +511,13 @@ fn temperature(value: &str) -> Result<f64, String> {
     match value.parse::<f64>() {
         Ok(t) if (0.0..=10.0).contains(&t) => Ok(t),
         _ => Err("give a temperature from 0 (greedy) to 10".into()),
+    }
+}
+
+fn top_p(value: &str) -> Result<f64, String> {
+    match value.parse::<f64>() {
+        Ok(p) if p > 0.0 && p <= 1.0 => Ok(p),
+        _ => Err("give a mass above 0 and up to 1 (all tokens)".into()),
     }
 }
 

@@ -5,19 +5,27 @@ use std::sync::mpsc::{TryRecvError, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use super::text::{self, Source};
-use super::{Work, add_fix, work};
+use super::text::{self, ShownBrackets, Source};
+use super::{Keeper, Work, add_fix, work};
 use crate::attach::{Engine, Event, Tally, Target};
 use crate::cli::errors::{one_line, print_lines};
 use crate::registry;
 use crate::tui::theme::{self, TerminalAbilities, Theme};
 use crate::tui::{self, Attached, EngineLink, ExitReason, Mouse};
 
-/// Shows a server until the user or a signal ends it; then writes the table of all that was seen.
+/// Shows a server until the user or a signal ends it; then writes the table of all that was seen,
+/// and keeps the figures of a probe.
 ///
 /// # Errors
 /// Whatever keeps it from starting, or the server from being read.
-pub fn run(target: Target, job: Work, tally: Tally) -> anyhow::Result<ExitCode> {
+pub fn run(
+    target: Target,
+    job: Work,
+    tally: Tally,
+    stale: Option<String>,
+    keeper: &Keeper,
+    brackets: ShownBrackets,
+) -> anyhow::Result<ExitCode> {
     let folder = registry::config_folder().ok().map(|config| theme::themes_folder(&config));
     let terminal = TerminalAbilities::from_env(false, folder, |name| std::env::var(name).ok());
     let themes = Theme::all(None, &terminal)?;
@@ -25,6 +33,10 @@ pub fn run(target: Target, job: Work, tally: Tally) -> anyhow::Result<ExitCode> 
     let address = target.http.address().as_str().to_owned();
     let server = text::server(engine, &target.identity, &address);
     let plan = job.plan.as_ref().map(|plan| text::plan(plan, &address).join("; "));
+    if let Some(plan) = &job.plan {
+        // Stays on the terminal, above the table that follows the screen.
+        print_lines(&(text::plan(plan, &address).join("\n") + "\n"))?;
+    }
     let requests = job.plan.as_ref().map_or(0, |plan| plan.requests.len());
     let source = if job.plan.is_some() { Source::Probe } else { Source::Counters };
     let screen = Attached::new(
@@ -33,7 +45,9 @@ pub fn run(target: Target, job: Work, tally: Tally) -> anyhow::Result<ExitCode> 
         requests,
         tally.clone(),
         themes.len(),
-    );
+    )
+    .for_engine(engine)
+    .with_notice(stale);
 
     let (mut sink, events) = tui::channel();
     let (commands, orders) = channel();
@@ -58,7 +72,8 @@ pub fn run(target: Target, job: Work, tally: Tally) -> anyhow::Result<ExitCode> 
         EngineLink { commands, events, thread },
     )?;
     let summary = kept.lock().unwrap_or_else(PoisonError::into_inner).summary();
-    print_lines(&text::table(&summary, Some(engine), source))?;
+    print_lines(&text::table(&summary, Some(engine), source, brackets))?;
+    keeper.keep(&summary);
     Ok(match exit.ended {
         ExitReason::Asked => ExitCode::SUCCESS,
         ExitReason::Signal(number) => ExitCode::from(u8::try_from(128 + number).unwrap_or(u8::MAX)),

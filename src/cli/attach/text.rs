@@ -1,13 +1,17 @@
 //! Text of `speclight attach` and `speclight import`.
 
+use crate::attach::bracket::Bracket;
+use crate::attach::earlier::EarlierProbe;
+use crate::attach::estimate::{Brackets, Estimates};
 use crate::attach::{Engine, Identity, Plan, Summary, Window};
 use crate::cli::table;
 use crate::sanitize::sanitize_name;
 use crate::theory::intervals::Estimate;
 
-/// Figures that can't be had from outside, with the reason, in one line.
-pub const ABSENT: &str = "not available from outside: E[X|T], drafter's best, oracle tree, causes of rejections, calibration (no server \
-                          reports rejected drafts, or the probabilities on them)";
+/// Figures that can't be had from outside, with the reason.
+pub const ABSENT: &str = "not available from outside, since no server reports rejected drafts or their\n\
+                          probabilities: E[X|T], drafter's best, oracle tree, causes of rejections,\n\
+                          calibration";
 
 /// Source of a summary's figures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,19 +24,28 @@ pub enum Source {
     Files,
 }
 
+/// Brackets that a table shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ShownBrackets {
+    /// Beside the estimates.
+    All,
+    /// Where there are no estimates.
+    Missing,
+}
+
 /// First line: what was found.
 pub fn server(engine: Engine, identity: &Identity, address: &str) -> String {
     let mut parts = vec![format!("{} at {address}", engine.name())];
-    parts.extend(
-        identity.version.as_ref().map(|version| format!("version {}", sanitize_name(version))),
-    );
     parts.extend(identity.model.as_ref().map(|model| format!("model {}", sanitize_name(model))));
-    parts.extend(
-        identity.method.as_ref().map(|method| format!("speculation by {}", sanitize_name(method))),
-    );
     parts.extend(identity.budget.map(|budget| format!("B {budget}")));
     parts.extend(
         identity.outside.as_ref().map(|why| format!("outside the theorem: {}", sanitize_name(why))),
+    );
+    parts.extend(
+        identity.method.as_ref().map(|method| format!("speculation by {}", sanitize_name(method))),
+    );
+    parts.extend(
+        identity.version.as_ref().map(|version| format!("version {}", sanitize_name(version))),
     );
     parts.join(", ")
 }
@@ -85,6 +98,22 @@ fn rates(rates: &[f64]) -> String {
     shown.join(" ") + more
 }
 
+/// Figures of an earlier probe, in one line.
+pub fn earlier(e: &EarlierProbe) -> String {
+    let figures = [("mu", e.mu), ("mu2", e.mu2), ("fluid at B - 1", e.fluid)];
+    let shown = figures
+        .into_iter()
+        .filter_map(|(name, value)| Some(format!("{name} {}", estimate(value?))));
+    format!("{}: {}", earlier_name(e), shown.collect::<Vec<_>>().join(", "))
+}
+
+/// Source of the figures of an earlier probe.
+fn earlier_name(e: &EarlierProbe) -> String {
+    let top_p = if e.top_p < 1.0 { format!(", top-p {}", e.top_p) } else { String::new() };
+    let (date, tokens) = (e.local_date(), e.tokens);
+    format!("from a probe of {date}, {tokens} tokens, temperature {}{top_p}", e.temperature)
+}
+
 /// Progress of a probe.
 pub fn progress(s: &Summary, requests: usize, tokens: usize) -> String {
     let accepted = s
@@ -95,7 +124,7 @@ pub fn progress(s: &Summary, requests: usize, tokens: usize) -> String {
 }
 
 /// Rows of the summary: name, value, how it is known.
-pub fn table(s: &Summary, engine: Option<Engine>, source: Source) -> String {
+pub fn table(s: &Summary, engine: Option<Engine>, source: Source, show: ShownBrackets) -> String {
     let mut rows: Vec<[String; 3]> = Vec::new();
     let mut row =
         |name: &str, value: String, how: &str| rows.push([name.to_owned(), value, how.to_owned()]);
@@ -110,7 +139,13 @@ pub fn table(s: &Summary, engine: Option<Engine>, source: Source) -> String {
     row("drafted steps", count(s.drafted_steps), counted);
     row("drafted tokens", count(s.drafted), counted);
     row("accepted tokens", count(s.accepted), counted);
-    row("accepted per drafted step", mean(s.accepted_per_drafted_step), "exact");
+    let how = if s.accepted_per_drafted_step.is_some() { "exact" } else { "not counted by it" };
+    row("accepted per drafted step", mean(s.accepted_per_drafted_step), how);
+    let own =
+        engine.and_then(|engine| engine.own_length(s.accepted_per_drafted_step, s.tokens_per_step));
+    if let Some(own) = own {
+        row(&format!("its {}", own.name), mean(own.value), own.definition);
+    }
     if s.steps.is_some() {
         let certain = format!("{} of {} steps are certain", s.exact_steps, count(s.steps));
         row(
@@ -127,7 +162,7 @@ pub fn table(s: &Summary, engine: Option<Engine>, source: Source) -> String {
     }
     if !s.acceptance_by_depth.is_empty() {
         let how = if s.depth_is_lower_bound {
-            "at least: drafts of other lengths count as rejected"
+            "at least: shorter drafts reject"
         } else {
             "given that it was reached"
         };
@@ -144,37 +179,101 @@ pub fn table(s: &Summary, engine: Option<Engine>, source: Source) -> String {
         if s.step_seconds.is_some() { "mean, drafting included" } else { "not reported" },
     );
     row("speed", s.tokens_per_second.map_or_else(unknown, |v| format!("{v:.1} tokens/s")), "");
-    row(
-        "B",
-        s.budget.map_or_else(unknown, |b| b.to_string()),
-        "tokens of a verify pass, root included",
-    );
-    ceilings(s, source, &mut row);
+    row("B", s.budget.map_or_else(unknown, |b| b.to_string()), "tokens per pass, root included");
+    ceilings(s, source, show, &mut row);
     let mut text = table::lines(&rows);
-    text.push_str(ABSENT);
-    text.push('\n');
+    let mut line = |line: &str| {
+        text.push_str(line);
+        text.push('\n');
+    };
+    if let Some(found) = s.estimates.as_ref().or(s.reference.as_ref()) {
+        let of = if s.greedy { ", of the same contexts at temperature 1" } else { "" };
+        if found.positions > 0 {
+            line(&format!("estimates: {} positions of {} texts{of}", found.positions, found.texts));
+        }
+        if found.marks > 0 {
+            line(&format!("chains: {} steps compared with the target's own", found.marks));
+        }
+    }
+    if !s.pass_times.is_empty() {
+        let times = s.pass_times.iter().take(8);
+        let shown: Vec<String> =
+            times.map(|t| format!("t({}) {:.1}", t.tokens, 1e3 * t.seconds)).collect();
+        line(&format!("step times by tokens of the pass, ms: {}", shown.join(", ")));
+    }
+    if let Some(earlier) = &s.earlier {
+        line(&format!("{}, of other text:", earlier_name(earlier)));
+        line(table::lines(&earlier_rows(earlier)).trim_end());
+    }
+    line(ABSENT);
     text
 }
 
-fn ceilings(s: &Summary, source: Source, row: &mut impl FnMut(&str, String, &str)) {
+fn earlier_rows(e: &EarlierProbe) -> Vec<[String; 3]> {
+    [
+        ("mu (nats)", e.mu),
+        ("mu2 (nats^2)", e.mu2),
+        ("ceiling: renewal", e.renewal),
+        ("ceiling: renewal, tuned", e.renewal_tuned),
+        ("ceiling: fluid at B - 1", e.fluid),
+        ("ceiling: fluid, mean draft", e.fluid_at_mean),
+        ("ceiling: chains of B - 1", e.chain),
+    ]
+    .into_iter()
+    .filter_map(|(name, value)| {
+        Some([format!("  {name}"), estimate(value?), "earlier estimate".to_owned()])
+    })
+    .collect()
+}
+
+/// Rows of the brackets.
+fn bracket_rows(b: &Brackets, how: &str, row: &mut impl FnMut(&str, String, &str)) {
+    for (name, value) in [
+        ("mu (nats)", Some(b.mu)),
+        ("mu2 (nats^2)", Some(b.mu2)),
+        ("ceiling: renewal", b.renewal),
+        ("ceiling: renewal, tuned", b.renewal_tuned),
+        ("ceiling: fluid at B - 1", b.fluid),
+        ("ceiling: fluid, mean draft", b.fluid_at_mean),
+        ("ceiling: chains of B - 1", b.chain),
+    ] {
+        if let Some(value) = value {
+            row(name, bracket(value), how);
+        }
+    }
+}
+
+fn ceilings(
+    s: &Summary,
+    source: Source,
+    show: ShownBrackets,
+    row: &mut impl FnMut(&str, String, &str),
+) {
     let batch = s.budget.map_or_else(|| "-".to_owned(), |b| (b - 1).to_string());
     row("ceiling: B - 1", batch, if s.greedy { "greedy text: the only ceiling" } else { "exact" });
+    let known = |found: &&Estimates| found.positions > 0;
+    let own = s.estimates.as_ref().filter(known);
+    let reference = s.reference.as_ref().filter(known);
+    let only = own.is_none() && reference.is_none();
+    if let Some(brackets) = s.brackets.as_ref().filter(|_| only || show == ShownBrackets::All) {
+        let how = match (reference, only) {
+            (Some(_), _) => "bracket, temperature 1",
+            (None, false) => "bracket",
+            (None, true) => "bracket; no estimate",
+        };
+        bracket_rows(brackets, how, row);
+    }
     let (found, how) = match (&s.estimates, &s.reference) {
-        (Some(found), _) => (
-            Some(found),
-            format!(
-                "estimate, 95% interval, {} positions of {} texts",
-                found.positions, found.texts
-            ),
-        ),
-        (None, Some(found)) => {
-            (Some(found), "reference: the same contexts at temperature 1".to_owned())
-        }
-        (None, None) => (None, String::new()),
+        (Some(found), _) => (Some(found), "95% interval"),
+        (None, Some(found)) => (Some(found), "reference: temperature 1"),
+        (None, None) => (None, ""),
     };
     let Some(found) = found else {
+        if s.brackets.is_some() {
+            return;
+        }
         let why = match source {
-            Source::Counters => "needs --probe: the entropy of others' text is not reported",
+            Source::Counters => "needs --probe",
             Source::Probe => "no distributions were reported",
             Source::Files => "these files hold no distributions",
         };
@@ -187,33 +286,36 @@ fn ceilings(s: &Summary, source: Source, row: &mut impl FnMut(&str, String, &str
         ("ceiling: renewal", found.renewal),
         ("ceiling: renewal, tuned", found.renewal_tuned),
         ("ceiling: fluid at B - 1", found.fluid),
-        ("ceiling: fluid at the mean draft", found.fluid_at_mean),
+        ("ceiling: fluid, mean draft", found.fluid_at_mean),
         ("ceiling: chains of B - 1", found.chain),
         ("oracle chain of B - 1", found.oracle_chain),
         ("oracle chain as drafted", found.oracle_chain_at_drafted),
     ] {
         if let Some(value) = value {
-            row(name, estimate(value), &how);
+            row(name, estimate(value), how);
         }
     }
     if let Some(accepted) = found.accepted_at_marks {
-        row(
-            "accepted at these steps",
-            estimate(accepted),
-            &format!("{} steps compared with the target's own chain", found.marks),
-        );
+        row("accepted at these steps", estimate(accepted), how);
     }
     if let Some(light) = s.light {
-        let at = format!("tokens/s at B = {}, from this server's step times", light.best_budget);
+        let at = format!("tokens/s at B = {}", light.best_budget);
         row("speed of light c", estimate(light.ceiling), &at);
         row("v / c", estimate(light.share), "");
+    }
+}
+
+fn bracket(b: Bracket) -> String {
+    match b.high {
+        Some(high) => format!("{:.3} to {high:.3}", b.low),
+        None => format!("at least {:.3}", b.low),
     }
 }
 
 fn estimate(e: Estimate) -> String {
     match e.interval {
         Some(i) => format!("{:.3} [{:.3}, {:.3}]", e.value, i.low, i.high),
-        None => format!("{:.3} (too few texts for an interval)", e.value),
+        None => format!("{:.3} (too few texts)", e.value),
     }
 }
 
@@ -226,7 +328,7 @@ mod tests {
         let identity = Identity { model: Some("\u{1b}[31mx".into()), ..Identity::default() };
         let line = server(Engine::Vllm, &identity, "http://127.0.0.1:1");
         assert_eq!(line, "vllm at http://127.0.0.1:1, model \\u{1b}[31mx");
-        let text = table(&Summary::default(), None, Source::Counters);
+        let text = table(&Summary::default(), None, Source::Counters, ShownBrackets::All);
         assert!(
             !text.contains("NaN")
                 && text.contains("needs --probe")

@@ -6,12 +6,19 @@ use ratatui::layout::Rect;
 use super::number::{percent, two, two_or_dash};
 use super::pen::Pen;
 use super::{MIN_SCREEN, panes};
+use crate::attach::bracket::Bracket;
+use crate::attach::earlier::EarlierProbe;
+use crate::attach::estimate::{Brackets, Estimates};
 use crate::theory::intervals::Estimate;
 use crate::tui::theme::{Role, Theme};
 use crate::tui::{ATTACH_KEYS, Attached};
 
-/// Panes that an engine's own screen has and a server can't fill, with the reason.
-const ABSENT: &str = "E[X|T], drafter's best, oracle tree, causes, calibration: no server reports rejected drafts or their probabilities";
+/// Panes that an engine's own screen has and a server can't fill, longest form first.
+const ABSENT: [&str; 3] = [
+    "not from outside: E[X|T], drafter's best, oracle tree, causes, calibration (rejected drafts are not reported)",
+    "E[X|T], oracle tree, causes, calibration: rejected drafts are not reported",
+    "not from outside: E[X|T], causes",
+];
 
 /// Draws the screen over a server.
 pub fn draw_attached(state: &Attached, theme: &Theme, area: Rect, buf: &mut Buffer) {
@@ -27,18 +34,53 @@ pub fn draw_attached(state: &Attached, theme: &Theme, area: Rect, buf: &mut Buff
     footer(state, &mut pen.part(0, height - 1, width, 1));
     absent(&mut pen.part(0, height - 2, width, 1));
     let (top, rows) = (3, height - 5);
+    if state.help {
+        terms(&mut pen.part(0, top, width, rows));
+        return;
+    }
     if width >= 100 {
         let half = width / 2;
-        marks(state, &mut pen.part(0, top, half, rows));
-        let upper = (rows / 2).min(10);
-        depth(state, &mut pen.part(half + 1, top, width - half - 1, upper));
-        course(state, &mut pen.part(half + 1, top + upper, width - half - 1, rows - upper));
+        let upper = if state.summary.earlier.is_some() { 17 } else { 11 }.min(rows);
+        marks(state, &mut pen.part(0, top, half, upper));
+        if rows > upper + 1 {
+            depth(state, &mut pen.part(0, top + upper, half, rows - upper));
+        }
+        course(state, &mut pen.part(half + 1, top, width - half - 1, rows));
     } else {
         let first = rows.div_ceil(2).max(6).min(rows);
         marks(state, &mut pen.part(0, top, width, first));
         if rows > first {
             course(state, &mut pen.part(0, top + first, width, rows - first));
         }
+    }
+}
+
+/// Terms of this screen, each in one line.
+const TERMS: [(&str, &str); 12] = [
+    ("accepted", "drafted tokens per step that the target kept; the bonus token is not one"),
+    ("B", "tokens of one verify pass, root included: B - 1 are drafted"),
+    (
+        "mu, mu2",
+        "mean of -ln p and of ln^2 p over the target's next token, in nats and nats squared",
+    ),
+    ("fluid", "ceiling on accepted for any drafter, positions taken as independent"),
+    ("renewal", "ceiling from mu and mu2 alone, at its best threshold (tuned)"),
+    ("chains", "ceiling of drafts without branches, positions taken as independent"),
+    ("oracle chain", "accepted if the target's own most probable tokens had been drafted"),
+    ("v/c", "speed reached, of the ceiling on speed c from this server's step times t(b)"),
+    ("[low, high]", "95% interval of an estimate, from a bootstrap over texts"),
+    ("low to high", "bracket: holds for every distribution with the listed tokens"),
+    ("certain", "steps that are known to be single ones"),
+    ("at least", "lower bound: drafts of other lengths count as rejected"),
+];
+
+fn terms(pen: &mut Pen) {
+    title(pen, "terms", &["? or Esc closes"]);
+    let width = pen.width().saturating_sub(1);
+    for (i, (name, meaning)) in TERMS.iter().enumerate().take(pen.height().saturating_sub(1)) {
+        pen.text(1, i + 1, name, Role::Value);
+        let meaning = pen.shorten(meaning, width.saturating_sub(15));
+        pen.text(15, i + 1, &meaning, Role::Label);
     }
 }
 
@@ -68,7 +110,9 @@ fn footer(state: &Attached, pen: &mut Pen) {
 }
 
 fn absent(pen: &mut Pen) {
-    let text = pen.shorten(&format!("not from outside: {ABSENT}"), pen.width().saturating_sub(2));
+    let room = pen.width().saturating_sub(2);
+    let text = ABSENT.iter().find(|text| pen.measure(text) <= room).unwrap_or(&ABSENT[2]);
+    let text = pen.shorten(text, room);
     pen.text(1, 0, &text, Role::Label);
 }
 
@@ -141,89 +185,226 @@ fn title(pen: &mut Pen, name: &str, labels: &[&str]) {
     }
 }
 
-/// One mark: name, value with its interval, role.
-type Row = (&'static str, Estimate, Role);
+/// Value of a mark, and how it is known.
+#[derive(Clone, Copy)]
+enum Mark {
+    Exact(f64),
+    Estimated(Estimate),
+    Bracketed(Bracket),
+}
+
+impl Mark {
+    /// End of the solid part, and of the part that may belong to it.
+    fn ends(self) -> (f64, f64) {
+        match self {
+            Mark::Exact(value) => (value, value),
+            Mark::Estimated(e) => (e.value, e.interval.map_or(e.value, |i| i.high)),
+            Mark::Bracketed(b) => (b.low, b.high.unwrap_or(f64::INFINITY)),
+        }
+    }
+
+    fn long(self) -> String {
+        match self {
+            Mark::Exact(value) => two(value),
+            Mark::Estimated(e) => interval(e),
+            Mark::Bracketed(Bracket { low, high: Some(high) }) => {
+                format!("{} to {}", two(low), two(high))
+            }
+            Mark::Bracketed(Bracket { low, high: None }) => format!("at least {}", two(low)),
+        }
+    }
+
+    fn short(self) -> String {
+        match self {
+            Mark::Bracketed(b) => b.high.map_or_else(|| "-".to_owned(), two),
+            other => two(other.ends().0),
+        }
+    }
+}
+
+/// One row of marks: name, value, role.
+type Row = (&'static str, Mark, Role);
+
+/// Rows of the ceilings, whose names the marks pane drops in this order where there is no room.
+fn estimated(found: &Estimates) -> Vec<Row> {
+    [
+        ("renewal, tuned", found.renewal_tuned, Role::GaugeCeiling),
+        ("fluid at B - 1", found.fluid, Role::GaugeFluid),
+        ("chains of B - 1", found.chain, Role::GaugeCeiling),
+        ("oracle chain", found.oracle_chain, Role::GaugeOracle),
+    ]
+    .into_iter()
+    .filter_map(|(name, value, role)| Some((name, Mark::Estimated(value?), role)))
+    .collect()
+}
+
+fn bracketed(found: &Brackets) -> Vec<Row> {
+    [
+        ("renewal, tuned", found.renewal_tuned, Role::GaugeCeiling),
+        ("fluid at B - 1", found.fluid, Role::GaugeFluid),
+        ("chains of B - 1", found.chain, Role::GaugeCeiling),
+    ]
+    .into_iter()
+    .filter_map(|(name, value, role)| Some((name, Mark::Bracketed(value?), role)))
+    .collect()
+}
 
 /// Marks from the highest ceiling down to what was accepted, on one scale.
 fn marks(state: &Attached, pen: &mut Pen) {
     let s = &state.summary;
-    let exact = |value: f64| Estimate { value, interval: None };
     let mut rows: Vec<Row> = Vec::new();
     let found = s.estimates.as_ref().or(s.reference.as_ref());
-    let long = found
+    let known = found.filter(|found| found.positions > 0);
+    let brackets = s.brackets.as_ref().filter(|_| state.brackets || known.is_none());
+    let long = known
         .map(|found| format!("estimated, {} positions of {} texts", found.positions, found.texts));
-    let labels: &[&str] = match (&s.estimates, &long) {
-        (Some(_), Some(long)) => &[long, "estimated"],
-        (None, Some(_)) => {
+    let labels: &[&str] = match (brackets, s.greedy, &long) {
+        (Some(_), true, _) => &["greedy text; brackets at temperature 1", "greedy: T 1"],
+        (Some(_), false, _) => &["brackets: hold without an estimate", "brackets"],
+        (None, true, Some(_)) => {
             &["greedy text; estimates are of temperature 1", "greedy: reference T 1"]
         }
+        (None, false, Some(long)) => &[long, "estimated"],
         _ => &[],
     };
-    rows.extend(s.budget.map(|budget| ("B - 1", exact(budget as f64 - 1.0), Role::Gauge)));
-    if let Some(found) = found {
-        let named = [
-            ("renewal, tuned", found.renewal_tuned, Role::GaugeCeiling),
-            ("fluid at B - 1", found.fluid, Role::GaugeFluid),
-            ("chains of B - 1", found.chain, Role::GaugeCeiling),
-            ("oracle chain", found.oracle_chain, Role::GaugeOracle),
-        ];
-        rows.extend(named.into_iter().filter_map(|(name, value, role)| Some((name, value?, role))));
+    rows.extend(s.budget.map(|budget| ("B - 1", Mark::Exact(budget as f64 - 1.0), Role::Gauge)));
+    match (brackets, found) {
+        (Some(brackets), _) => {
+            rows.extend(bracketed(brackets));
+            let oracle = found.and_then(|found| found.oracle_chain);
+            rows.extend(oracle.map(|e| ("oracle chain", Mark::Estimated(e), Role::GaugeOracle)));
+        }
+        (None, Some(found)) => rows.extend(estimated(found)),
+        (None, None) => {}
     }
     let accepted = s.accepted_mean.or(s.accepted_per_drafted_step);
-    rows.extend(accepted.map(|accepted| ("accepted", exact(accepted), Role::GaugeAccepted)));
+    rows.extend(accepted.map(|accepted| ("accepted", Mark::Exact(accepted), Role::GaugeAccepted)));
     title(pen, "accepted drafted tokens per step", labels);
-    if rows.is_empty() {
+    if rows.is_empty() && s.earlier.is_none() {
         pen.text(1, 1, "nothing counted yet", Role::Label);
         return;
     }
+    let earlier_rows = s.earlier.as_ref().map_or(0, |_| 4);
     // Where there is no room for all, the main ceiling and what was reached stay.
     for name in ["renewal, tuned", "chains of B - 1", "B - 1", "oracle chain"] {
-        if rows.len() + 1 > pen.height() {
+        if rows.len() + 1 + earlier_rows > pen.height() {
             rows.retain(|row| row.0 != name);
         }
     }
-    let most = s.budget.map_or(1.0, |budget| budget as f64 - 1.0);
-    // A large B would push all other marks into one cell.
-    let seen = rows
-        .iter()
-        .filter(|row| row.0 != "B - 1")
-        .map(|row| row.1.interval.map_or(row.1.value, |i| i.high))
-        .fold(0.0, f64::max);
-    let scale = if seen > 0.0 { most.min(1.25 * seen).max(seen) } else { most }.max(1e-9);
-    let glyphs = pen.glyphs();
-    let name_width = 16;
-    let value_width = if pen.width() >= 56 { 21 } else { 6 };
-    let start = name_width + value_width + 2;
-    let room = pen.width().saturating_sub(start + 1);
-    let mut y = 1;
-    for (name, estimate, role) in rows {
-        pen.text(1, y, name, Role::Label);
-        let value = if value_width > 6 { interval(estimate) } else { two(estimate.value) };
-        pen.right(name_width + value_width, y, &value, role);
-        let column = |value: f64| ((value / scale).clamp(0.0, 1.0) * room as f64).round() as usize;
-        pen.rule(start, start + column(estimate.value), y, glyphs.heavy, role);
-        if let Some(i) = estimate.interval {
-            pen.rule(start + column(estimate.value), start + column(i.high), y, glyphs.band, role);
+    let mut y = 1 + ruler(&rows, s.budget, 1, pen);
+    let width = pen.width().saturating_sub(1);
+    let items = match (brackets, known) {
+        (Some(b), _) => moments(Mark::Bracketed(b.mu), Mark::Bracketed(b.mu2)),
+        (None, Some(Estimates { mu: Some(mu), mu2: Some(mu2), .. })) => {
+            moments(Mark::Estimated(*mu), Mark::Estimated(*mu2))
         }
-        if estimate.value > scale {
-            pen.right(start + room + 1, y, glyphs.beyond, role);
-        }
-        y += 1;
-    }
-    let items = match found {
-        Some(found) => vec![
-            ("mu", found.mu.map_or_else(String::new, interval), Role::Value, 0),
-            ("mu2", found.mu2.map_or_else(String::new, interval), Role::Value, 0),
-            ("", "nats, nats squared".to_owned(), Role::Label, 1),
-        ],
-        None => vec![(
+        _ if s.earlier.is_some() => Vec::new(),
+        _ if state.plan.is_none() => vec![(
             "",
             "entropy of others' text is not reported: fluid and mu need a probe".to_owned(),
             Role::Label,
             0,
         )],
+        _ => vec![("", "no distributions yet: mu and fluid follow".to_owned(), Role::Label, 0)],
     };
-    panes::items(pen, y, pen.width().saturating_sub(1), items);
+    if !items.is_empty() {
+        panes::items(pen, y, width, items);
+        y += 1;
+    }
+    let own = state
+        .engine
+        .and_then(|engine| engine.own_length(s.accepted_per_drafted_step, s.tokens_per_step));
+    if let Some(own) = own.filter(|_| y + 1 + earlier_rows < pen.height()) {
+        let value = own.value.map_or_else(|| "-".to_owned(), two);
+        let text = format!("the engine's {}: {value} ({})", own.name, own.definition);
+        let text = pen.shorten(&text, width);
+        pen.text(1, y, &text, Role::Label);
+        y += 1;
+    }
+    if let Some(earlier) = &s.earlier {
+        earlier_marks(earlier, y, pen);
+    }
+}
+
+/// Figures of an earlier probe, under a title of their own and on a scale of their own.
+fn earlier_marks(e: &EarlierProbe, top: usize, pen: &mut Pen) {
+    let (width, height) = (pen.width(), pen.height());
+    if top + 2 > height {
+        return;
+    }
+    let mut part = pen.part(0, top as u16, width as u16, (height - top) as u16);
+    let name = format!("from a probe of {}, {} tokens", e.local_date(), e.tokens);
+    let parameters = if e.top_p < 1.0 {
+        format!("of other text, temperature {}, top-p {}", e.temperature, e.top_p)
+    } else {
+        format!("of other text, temperature {}", e.temperature)
+    };
+    title(&mut part, &name, &[&parameters, "of other text"]);
+    let found = Estimates {
+        renewal_tuned: e.renewal_tuned,
+        fluid: e.fluid,
+        chain: e.chain,
+        ..Estimates::default()
+    };
+    let mut rows = estimated(&found);
+    for name in ["renewal, tuned", "chains of B - 1"] {
+        if rows.len() + 2 > part.height() {
+            rows.retain(|row| row.0 != name);
+        }
+    }
+    let y = 1 + ruler(&rows, e.budget, 1, &mut part);
+    if let (Some(mu), Some(mu2)) = (e.mu, e.mu2) {
+        let mut items = moments(Mark::Estimated(mu), Mark::Estimated(mu2));
+        items[2] = ("", "of other text".to_owned(), Role::Label, 0);
+        panes::items(&mut part, y, width.saturating_sub(1), items);
+    }
+}
+
+fn moments(mu: Mark, mu2: Mark) -> Vec<(&'static str, String, Role, u8)> {
+    vec![
+        ("mu", mu.long(), Role::Value, 0),
+        ("mu2", mu2.long(), Role::Value, 0),
+        ("", "nats, nats squared".to_owned(), Role::Label, 1),
+    ]
+}
+
+/// Draws rows on one scale from row `top` on; returns their number.
+fn ruler(rows: &[Row], budget: Option<usize>, top: usize, pen: &mut Pen) -> usize {
+    let most = budget.map_or(0.0, |budget| budget as f64 - 1.0);
+    // A large B would push all other marks into one cell.
+    let seen = rows
+        .iter()
+        .filter(|row| row.0 != "B - 1")
+        .map(|row| row.1.ends().1)
+        .filter(|end| end.is_finite())
+        .fold(0.0, f64::max);
+    // No mark needs more room than B - 1: what lies beyond is no lower ceiling.
+    let scale = match budget {
+        Some(_) if seen > 0.0 => most.min(1.25 * seen),
+        Some(_) => most,
+        None => 1.25 * seen,
+    }
+    .max(1e-9);
+    let glyphs = pen.glyphs();
+    let name_width = 16;
+    let value_width = if pen.width() >= 56 { 21 } else { 6 };
+    let start = name_width + value_width + 2;
+    let room = pen.width().saturating_sub(start + 1);
+    let mut y = top;
+    for &(name, mark, role) in rows {
+        pen.text(1, y, name, Role::Label);
+        let value = if value_width > 6 { mark.long() } else { mark.short() };
+        pen.right(name_width + value_width, y, &value, role);
+        let column = |value: f64| ((value / scale).clamp(0.0, 1.0) * room as f64).round() as usize;
+        let (solid, end) = mark.ends();
+        pen.rule(start, start + column(solid), y, glyphs.heavy, role);
+        pen.rule(start + column(solid), start + column(end), y, glyphs.band, role);
+        if solid > scale {
+            pen.right(start + room + 1, y, glyphs.beyond, role);
+        }
+        y += 1;
+    }
+    y - top
 }
 
 fn depth(state: &Attached, pen: &mut Pen) {
@@ -240,7 +421,16 @@ fn depth(state: &Attached, pen: &mut Pen) {
     }
     let glyphs = pen.glyphs();
     let room = pen.width().saturating_sub(14);
-    for (i, rate) in rates.iter().enumerate().take(pen.height().saturating_sub(1)) {
+    let times = &state.summary.pass_times;
+    let below = usize::from(!times.is_empty() && rates.len() + 1 < pen.height());
+    if below > 0 {
+        let shown: Vec<String> =
+            times.iter().map(|t| format!("t({}) {:.1}", t.tokens, 1e3 * t.seconds)).collect();
+        let text = format!("step time by tokens, ms: {}", shown.join("  "));
+        let text = pen.shorten(&text, pen.width().saturating_sub(2));
+        pen.text(1, rates.len() + 1, &text, Role::Label);
+    }
+    for (i, rate) in rates.iter().enumerate().take(pen.height().saturating_sub(1 + below)) {
         pen.right(4, i + 1, &(i + 1).to_string(), Role::Label);
         pen.right(10, i + 1, &two(*rate), Role::Value);
         let filled = (rate.clamp(0.0, 1.0) * room as f64).round() as usize;
@@ -258,6 +448,9 @@ fn course(state: &Attached, pen: &mut Pen) {
         }
         for (y, window) in state.windows.iter().rev().take(rows).enumerate() {
             let own = window.own.map(|own| own.tokens_per_step - 1.0);
+            let by_depth: Vec<String> =
+                window.acceptance_by_depth.iter().take(7).map(|rate| two(*rate)).collect();
+            let by_depth = by_depth.join(" ");
             let items = vec![
                 ("accepted", two_or_dash(window.accepted_mean.or(own)), Role::GaugeAccepted, 0),
                 (
@@ -272,6 +465,19 @@ fn course(state: &Attached, pen: &mut Pen) {
                     Role::Value,
                     2,
                 ),
+                (
+                    "tokens per step",
+                    window.tokens_per_step.map_or_else(String::new, two),
+                    Role::Value,
+                    2,
+                ),
+                (
+                    "without a draft",
+                    window.undrafted_share.map_or_else(String::new, percent),
+                    Role::Base,
+                    4,
+                ),
+                ("by depth", by_depth, Role::Value, 3),
                 (
                     "running",
                     window.running.map_or_else(String::new, |n| format!("{n:.0}")),
