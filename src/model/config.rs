@@ -151,7 +151,7 @@ enum Neutral {
 }
 
 /// Keys that other architectures compute with, and the values that turn them off.
-const UNSUPPORTED_KEYS: [(&str, Neutral); 22] = [
+const UNSUPPORTED_KEYS: [(&str, Neutral); 23] = [
     ("attention.causal", Neutral::On),
     ("attention.sliding_window", Neutral::Context),
     ("attention.chunk_size", Neutral::Context),
@@ -162,6 +162,7 @@ const UNSUPPORTED_KEYS: [(&str, Neutral); 22] = [
     ("attention.clamp_kqv", Neutral::Off),
     ("attention.max_alibi_bias", Neutral::Off),
     ("attention.group_norm_groups", Neutral::Off),
+    ("attention.shared_kv_layers", Neutral::Off),
     ("attn_logit_softcapping", Neutral::Off),
     ("final_logit_softcapping", Neutral::Off),
     ("router_logit_softcapping", Neutral::Off),
@@ -177,7 +178,7 @@ const UNSUPPORTED_KEYS: [(&str, Neutral); 22] = [
 ];
 
 /// Parts of unknown keys that suggest a computation of their own.
-const SUSPICIOUS_KEY_PARTS: [&str; 22] = [
+const SUSPICIOUS_KEY_PARTS: [&str; 20] = [
     "softcap",
     "clamp",
     "causal",
@@ -194,12 +195,10 @@ const SUSPICIOUS_KEY_PARTS: [&str; 22] = [
     "ssm.",
     "_mla",
     "indexer",
-    "shared_kv",
     "full_attention",
     "dense_2",
     "dense_3",
     "token_shift",
-    "block_skip",
 ];
 
 /// Rejects metadata that ask for a computation other than a Llama's.
