@@ -177,6 +177,12 @@ impl Loader {
             sha256: digest,
             device: model.device_name(),
             context: session.context(),
+            // Oracle searches run on a second context of the target.
+            cache_bytes: 2 * config.cache_bytes(capacity)
+                + second.map_or(0, |(_, second)| {
+                    let own = second.config();
+                    own.cache_bytes(capacity.min(own.context))
+                }),
             vocabulary: config.vocab,
             drafters: names,
             drafter_costs,

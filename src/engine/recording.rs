@@ -175,6 +175,7 @@ impl RunContext {
             device: &info.device,
             draft_model: self.draft_model.as_deref(),
             context: info.context,
+            cache_bytes: info.cache_bytes,
             max_tokens: self.max_tokens,
             raw: self.raw,
             prompts: info.prompts.len(),

@@ -84,6 +84,12 @@ impl Config {
         let layer = 2 * dim * heads + 2 * dim * kv + 3 * dim * self.ffn as u64;
         self.layers as u64 * layer + dim * self.vocab as u64
     }
+
+    /// Bytes of keys and values for a number of tokens, at half precision.
+    pub fn cache_bytes(&self, tokens: usize) -> u64 {
+        let values = (self.kv_heads * self.head_dim) as u64;
+        4 * values * self.layers as u64 * tokens as u64
+    }
 }
 
 /// Parameters of Llama 3's scaling of rotary frequencies.

@@ -52,6 +52,8 @@ pub struct RunLine<'a> {
     pub draft_model: Option<&'a str>,
     /// Maximum number of tokens of prompt and output together.
     pub context: usize,
+    /// Bytes of all caches of keys and values; 0 if unknown.
+    pub cache_bytes: u64,
     /// Maximum number of output tokens per prompt.
     pub max_tokens: usize,
     /// True if prompts were run without the chat template.
@@ -218,6 +220,7 @@ mod tests {
                 device: "cpu",
                 draft_model: None,
                 context: 512,
+                cache_bytes: 0,
                 max_tokens,
                 raw: true,
                 prompts: 1,

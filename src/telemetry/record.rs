@@ -26,6 +26,10 @@ pub struct RunInfo {
     pub device: String,
     /// Context length in tokens.
     pub context: usize,
+    /// Bytes of the caches of keys and values: the target's, with its copy for oracle searches, and
+    /// the draft model's. 0 if unknown.
+    #[serde(default)]
+    pub cache_bytes: u64,
     /// Vocabulary size in tokens.
     pub vocabulary: usize,
     /// Names of the drafters available in this run, in the order of the drafter key.

@@ -24,6 +24,7 @@ fn all() -> Vec<Entry> {
         sha256: Some("0".repeat(64)),
         device: "cpu".into(),
         context: 2048,
+        cache_bytes: 94_371_840,
         vocabulary: 49152,
         drafters: vec!["none".into(), "ngram".into()],
         drafter_costs: vec!["free".into(), "free".into()],
