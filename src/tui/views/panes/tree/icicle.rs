@@ -95,7 +95,7 @@ pub fn icicle(step: &Step, shown: Shown, pen: &mut Pen) -> usize {
     let legend_rows = usize::from(height >= 4);
     let room = height - legend_rows;
     // The root takes one row; below it each level takes as many rows as all of them can.
-    let per_level = (room.saturating_sub(1) / deepest.max(1)).clamp(1, 3);
+    let per_level = (room.saturating_sub(1) / deepest.max(1)).clamp(1, 2);
     let levels = deepest.min((room - 1) / per_level);
     let end = emitted.iter().map(depth).max().unwrap_or(0);
     // Levels that have rows of their own.
@@ -107,6 +107,8 @@ pub fn icicle(step: &Step, shown: Shown, pen: &mut Pen) -> usize {
     if aside > 0 {
         pen.right(width - 1, 0, if picture.plain { "" } else { "reached" }, Role::Label);
     }
+    // Second row of a token without q.
+    let unproposed = if step.record.tree.tokens.len() > 1 { "not proposed" } else { "" };
     for i in visible.iter().copied().filter(|i| depth(i) <= whole) {
         let (node, Block { from, to }) = (&picture.nodes[i], blocks[i]);
         // Columns up to the next block of this level, which a label may use.
@@ -120,7 +122,7 @@ pub fn icicle(step: &Step, shown: Shown, pen: &mut Pen) -> usize {
         let label = if node.outcome.emitted() { next - from } else { to - from };
         let top = 1 + (node.depth - 1) * per_level;
         let area = &mut pen.part((1 + from) as u16, top as u16, label as u16, per_level as u16);
-        block(node, to - from, area);
+        block(node, to - from, unproposed, area);
     }
     for depth in 1..=whole {
         let covered = picture.covered(depth, shown);
@@ -198,8 +200,8 @@ fn path_end(picture: &Picture, nodes: &[usize], from: usize, pen: &mut Pen) {
 
 /// Draws the block of a node over the first `width` columns of the pen.
 ///
-/// Its label may reach beyond the block.
-fn block(node: &PictureNode, width: usize, pen: &mut Pen) {
+/// Its label may reach beyond the block. `unproposed` stands below a token without q.
+fn block(node: &PictureNode, width: usize, unproposed: &str, pen: &mut Pen) {
     let (height, glyphs) = (pen.height(), pen.glyphs());
     let role = node.outcome.block();
     let style = pen.style(role);
@@ -244,7 +246,7 @@ fn block(node: &PictureNode, width: usize, pen: &mut Pen) {
     label(&words, 0, width, (role, look), pen);
     if height > 1 {
         let q = node.q.map(|q| format!("q {}", probability(q).trim()));
-        let words = q.unwrap_or_else(|| "not proposed".to_owned());
+        let words = q.unwrap_or_else(|| unproposed.to_owned());
         if pen.measure(&words) <= room {
             label(&words, 1, width, (role, look), pen);
         }

@@ -14,7 +14,7 @@ use crate::tui::{State, Step, TreeForm};
 const SIDE_BY_SIDE: usize = 100;
 
 /// Rows below an icicle from which the graph stands there.
-const GRAPH_ROWS: usize = 4;
+const GRAPH_ROWS: usize = 3;
 
 /// Returns the title's summary: step number, accepted and drafted tokens.
 pub fn summary(state: &State) -> (Vec<String>, Role) {

@@ -224,23 +224,20 @@ impl<'a> Picture<'a> {
             for (i, &token) in oracle.tokens.iter().enumerate().skip(1) {
                 let parent = oracle.parents.get(i).copied().filter(|&p| p < i).unwrap_or(0);
                 let parent = places.get(parent).copied().unwrap_or(0);
-                let known = children[parent].iter().copied().find(|&child| tokens[child] == token);
+                let p = oracle.p.get(i).copied().filter(|p| p.is_finite());
+                let p = p.unwrap_or(0.0).clamp(0.0, 1.0);
+                // The bonus token may be among the cut nodes, too.
+                let same = children[parent].iter().copied().filter(|&c| tokens[c] == token);
+                let known = same.min_by_key(|&c| nodes[c].outcome == NodeOutcome::Cut);
                 places.push(known.unwrap_or(nodes.len()));
                 if let Some(known) = known {
                     nodes[known].in_oracle = true;
                     // The target's p of a cut node is known from the search.
                     if nodes[known].p.is_none() {
-                        nodes[known].p = oracle.p.get(i).copied();
+                        (nodes[known].p, nodes[known].pi) = (Some(p), nodes[parent].pi * p);
                     }
                     continue;
                 }
-                let p = oracle
-                    .p
-                    .get(i)
-                    .copied()
-                    .filter(|p| p.is_finite())
-                    .unwrap_or(0.0)
-                    .clamp(0.0, 1.0);
                 let (pi, depth) = (nodes[parent].pi * p, nodes[parent].depth + 1);
                 let text = oracle.text.get(i).map_or("", String::as_str);
                 let outcome = NodeOutcome::Oracle;
@@ -290,8 +287,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::telemetry::PositionEntropy;
     use crate::telemetry::testing::{record, tree};
+    use crate::telemetry::{CutNode, PositionEntropy};
 
     /// Root with children 1 (0.5) and 3 (0.25); 1 has child 2 (0.5). Node 1 is accepted, and then
     /// token 9 (0.3) missed.
@@ -332,6 +329,26 @@ mod tests {
         assert_eq!(alone.bonus, Some(2));
         let covered: f64 = (1..4).map(|depth| alone.covered(depth, Shown::Oracle)).sum();
         assert!((covered - (0.5 + 0.15 + 0.075)).abs() < 1e-12);
+    }
+
+    #[test]
+    fn oracle_nodes_below_cut_ones_have_their_path_probability() {
+        let mut step = step();
+        let cut = |token, parent| CutNode { parent, token, text: "cut".into(), q: 0.1 };
+        step.tree.cut = vec![cut(9, 1), cut(8, 0)];
+        let oracle = OracleTree {
+            tokens: vec![0, 1, 9, 8, 7, 6],
+            text: vec![String::new(); 6],
+            parents: vec![0, 0, 1, 0, 2, 3],
+            p: vec![1.0, 0.5, 0.3, 0.2, 0.5, 0.5],
+        };
+        let alone = Picture::of(&step, Some(&oracle)).restricted(|node| node.in_oracle);
+        use NodeOutcome::*;
+        assert_eq!(outcomes(&alone), [Root, Accepted, Cut, Bonus, Oracle, Oracle]);
+        let pi: Vec<f64> = alone.nodes.iter().map(|node| node.pi).collect();
+        for (found, expected) in pi.into_iter().zip([1.0, 0.5, 0.2, 0.15, 0.075, 0.1]) {
+            assert!((found - expected).abs() < 1e-12, "{found} is not {expected}");
+        }
     }
 
     proptest! {
