@@ -670,23 +670,14 @@ fn verify(state: &mut State, effects: &mut Vec<Effect>) {
         }
     });
     let Some(wished) = &state.wished else { return };
-    let greedy =
-        if wished.warp().greedy() { "; no effect when greedy: raise T with the T key" } else { "" };
     let said = match wished.verify {
-        Rule::Match => {
-            "the drafter's best tokens, accepted if the target samples them; all bounds apply"
-        }
-        Rule::Rejection => {
-            "children sampled from the drafter; lossless, only the bound B - 1 applies"
-        }
-        Rule::GreedyFirst => {
-            "best children, the last one sampled; lossless, only the bound B - 1 applies"
-        }
-        Rule::Block => {
-            "chain sampled from the drafter, accepted as a block; lossless, only the bound B - 1 applies"
-        }
+        _ if wished.warp().greedy() => "no effect when greedy: raise T with the T key",
+        Rule::Match => "best tokens, accepted if the target samples them",
+        Rule::Rejection => "sampled children; lossless, only the bound B - 1 applies",
+        Rule::GreedyFirst => "best children, the last sampled; only B - 1 applies",
+        Rule::Block => "sampled chain, accepted as a block; only B - 1 applies",
     };
-    state.say(format!("verify {}: {said}{greedy}", wished.verify.name()));
+    state.say(format!("verify {}: {said}", wished.verify.name()));
 }
 
 fn budget(state: &mut State, effects: &mut Vec<Effect>, by: isize) {

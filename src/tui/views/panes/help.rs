@@ -202,10 +202,10 @@ pub fn legend(pen: &mut Pen) {
     let (width, line) = (pen.width(), pen.glyphs().line);
     pen.rule(0, width, 0, line, Role::Frame);
     pen.text(1, 0, " signs and numbers ", Role::Title);
-    // What follows a colon or comma is left to the help.
+    // What follows a colon, comma, or semicolon is left to the help.
     let short = |words: &'static str, ends: &[char]| words.split(ends).next().unwrap_or(words);
     let signs = signs(pen.glyphs());
-    let signs = signs.map(|(sign, role, words)| (sign, role, short(words, &[':', ','])));
+    let signs = signs.map(|(sign, role, words)| (sign, role, short(words, &[':', ',', ';'])));
     row(1, &signs, pen);
     let terms = ["E[X|T]", "fluid", "B"];
     let terms = terms.iter().filter_map(|name| DEFINITIONS.iter().find(|found| found.0 == *name));

@@ -162,6 +162,14 @@ fn brief(miss: &Miss, y: usize, pen: &mut Pen) {
     for (name, list) in [("target", &miss.target_best), ("drafter", &miss.draft_best)] {
         let end = if name == "target" { width / 2 } else { width };
         x = pen.text(if name == "target" { x } else { x.max(width / 2) }, y, name, Role::Label) + 1;
+        if list.is_empty() {
+            let why = match name {
+                "drafter" if miss.asked => "proposed nothing",
+                "drafter" => "not asked",
+                _ => "not recorded",
+            };
+            x = pen.text(x, y, why, Role::Label) + 2;
+        }
         for best in list {
             let words =
                 format!("{} {}", token(&best.text, pen, 10), probability(best.probability).trim());
