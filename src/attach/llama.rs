@@ -108,7 +108,8 @@ impl Server for LlamaServer {
             purpose: "tokens of the prompts",
         });
         if score_each > 0 {
-            let purpose = "distributions of positions, which the server reports outside of drafted steps alone";
+            // The server reports none in drafted steps.
+            let purpose = "distributions of positions";
             kinds.push(Planned {
                 request: "POST /completion",
                 count: count * score_each,

@@ -155,7 +155,7 @@ impl Server for Sglang {
         });
         let cut = request.index == 0 && request.temperature > 0.0 && request.top_p < 1.0;
         let bracketed = cut.then(|| {
-            "the server reports distributions without top-p: ceilings of this text can be bracketed only".to_owned()
+            "the server reports distributions without top-p: ceilings are bracketed, and known only if top-p ends within the listed tokens".to_owned()
         });
         let notice = bracketed.or(notice);
         for step in &steps {

@@ -120,7 +120,7 @@ impl Server for Vllm {
         let listed = request.top.min(MOST_TOP);
         let draws = request.temperature == 1.0 && request.top_p >= 1.0;
         if request.index == 0 && request.temperature > 0.0 && !draws {
-            let why = "the server reports distributions at temperature 1 without top-p: ceilings of this text can be bracketed only";
+            let why = "the server reports distributions at temperature 1 without top-p: ceilings are bracketed, and known only if top-p ends within the listed tokens";
             notice = notice.or(Some(why.to_owned()));
         }
         let before = http.get_ok("/metrics").ok().map(|answer| counters(&answer.text()));

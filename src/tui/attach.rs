@@ -16,7 +16,7 @@ use crate::tui::views;
 
 /// Keys and their meaning, as the footer shows them.
 pub const ATTACH_KEYS: [(&str, &str); 4] =
-    [("b", "brackets"), ("c", "theme"), ("?", "terms"), ("q", "stop and leave")];
+    [("b", "brackets"), ("c", "theme"), ("?", "terms"), ("q", "quit")];
 /// Steps that the pane of steps keeps.
 const KEPT_STEPS: usize = 512;
 /// Readings that the pane of readings keeps.

@@ -353,45 +353,53 @@ fn steps_of_sglang_are_checked_against_its_passes() {
     }
 }
 
-#[test]
-fn other_sampling_parameters_give_brackets_and_no_estimates() {
-    let server = vllm(Reader::Quick, true);
-    let sampling = ["--temperature", "0.7", "--top-p", "0.95"];
-    let out = run(&[&["attach", &server.address][..], &PROBE, &sampling].concat());
-    assert_eq!(out.status, 0, "{}", out.err);
-    assert!(out.err.contains("can be bracketed only"), "{}", out.err);
-    let (lines, sent) = (lines(&out.out), server.requests());
-    let asked = sent.iter().find(|request| request.path == "/v1/completions").unwrap();
-    let asked: Value = serde_json::from_str(&asked.body).unwrap();
-    assert_eq!((&asked["temperature"], &asked["top_p"]), (&json!(0.7), &json!(0.95)));
-    let summary = lines.last().unwrap();
-    assert!(summary["mu"].is_null() && summary["ceilings"]["fluid"].is_null());
-    assert!(summary["ladder"]["oracle_chain"]["value"].is_f64(), "chains need no distribution");
-    // 1/2, 1/4, and 1/4 over 1,000 tokens, at that temperature: the nucleus ends in the tail.
-    let weights: Vec<f64> = [0.5, 0.25].into_iter().chain([0.000_25; 1000]).collect();
-    let weights: Vec<f64> = weights.iter().map(|p: &f64| p.powf(1.0 / 0.7)).collect();
-    let total: f64 = weights.iter().sum();
-    let mut mass = 0.0;
-    let kept: Vec<f64> = weights
-        .iter()
-        .copied()
-        .take_while(|weight| {
-            let more = mass < 0.95 * total;
-            mass += weight;
-            more
-        })
-        .collect();
+/// Moments of 1/2, 1/4, and 1/4 over 1,000 tokens, as sampled with these parameters.
+fn sampled_moments(temperature: f64, top_p: f64) -> [f64; 2] {
+    let weights = [0.5, 0.25].into_iter().chain([0.000_25; 1000]);
+    let weights: Vec<f64> = weights.map(|p: f64| p.powf(1.0 / temperature)).collect();
+    let (total, mut mass) = (weights.iter().sum::<f64>(), 0.0);
+    let kept = weights.iter().take_while(|weight| {
+        let more = mass < top_p * total;
+        mass += *weight;
+        more
+    });
+    let kept: Vec<f64> = kept.copied().collect();
     let total: f64 = kept.iter().sum();
-    let surprisal = |q: f64| -q.ln();
-    let mean = |power: i32| -> f64 {
-        kept.iter().map(|w| w / total * surprisal(w / total).powi(power)).sum()
-    };
-    for (name, truth) in [("mu", mean(1)), ("mu2", mean(2))] {
-        let bracket = &summary["brackets"][name];
-        let low = bracket["low"].as_f64().unwrap();
-        // vLLM does not report the size of the vocabulary; below temperature 1 none is needed.
-        let high = bracket["high"].as_f64().unwrap();
-        assert!(low <= truth && truth <= high && high < 3.0 * truth, "{name} {truth} {bracket}");
+    [1, 2].map(|power| kept.iter().map(|w| w / total * (-(w / total).ln()).powi(power)).sum())
+}
+
+#[test]
+fn other_sampling_parameters_give_brackets_and_estimates_only_where_one_distribution_fits() {
+    // With 0.99 top-p ends in the tail, with 0.95 after the second token.
+    for (top_p, known) in [("0.99", false), ("0.95", true)] {
+        let server = vllm(Reader::Quick, true);
+        let sampling = ["--temperature", "0.7", "--top-p", top_p];
+        let out = run(&[&["attach", &server.address][..], &PROBE, &sampling].concat());
+        assert_eq!(out.status, 0, "{}", out.err);
+        assert!(out.err.contains("ceilings are bracketed"), "{}", out.err);
+        let (lines, sent) = (lines(&out.out), server.requests());
+        let asked = sent.iter().find(|request| request.path == "/v1/completions").unwrap();
+        let asked: Value = serde_json::from_str(&asked.body).unwrap();
+        let top_p: f64 = top_p.parse().unwrap();
+        assert_eq!((&asked["temperature"], &asked["top_p"]), (&json!(0.7), &json!(top_p)));
+        let summary = lines.last().unwrap();
+        assert!(summary["ladder"]["oracle_chain"]["value"].is_f64(), "chains need no distribution");
+        assert_eq!(summary["ceilings"]["fluid"].is_null(), !known);
+        for (name, truth) in ["mu", "mu2"].into_iter().zip(sampled_moments(0.7, top_p)) {
+            let bracket = &summary["brackets"][name];
+            let low = bracket["low"].as_f64().unwrap();
+            // vLLM does not report the size of the vocabulary: below temperature 1 none is needed.
+            let high = bracket["high"].as_f64().unwrap();
+            let slack = 1e-9 * truth;
+            assert!(low <= truth + slack && truth <= high + slack, "{name} {truth} {bracket}");
+            assert!(high < 3.0 * truth, "{name} {truth} {bracket}");
+            if known {
+                let value = summary[name]["value"].as_f64().unwrap();
+                assert!((value / truth - 1.0).abs() < 1e-9, "{name} {truth} {value}");
+            } else {
+                assert!(summary[name].is_null());
+            }
+        }
     }
 }
 

@@ -358,7 +358,7 @@ impl Report {
     fn drive(mut self, target: attach::Target, job: Work) -> anyhow::Result<ExitCode> {
         let engine = target.server.engine();
         match &job.plan {
-            Some(plan) => self.announce(plan, target.http.address().as_str())?,
+            Some(plan) => self.announce(plan)?,
             None => {
                 self.line("reads counters only, by GET; sends nothing")?;
                 if let Some(stale) = self.stale.take() {
@@ -399,9 +399,9 @@ impl Report {
         self.finish(engine, failed)
     }
 
-    fn announce(&mut self, plan: &Plan, address: &str) -> anyhow::Result<()> {
+    fn announce(&mut self, plan: &Plan) -> anyhow::Result<()> {
         self.requests = plan.requests.len();
-        let lines = text::plan(plan, address);
+        let lines = text::plan(plan);
         if self.text {
             return print_lines(&(lines.join("\n") + "\n")).context("can't write standard output");
         }

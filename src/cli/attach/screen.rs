@@ -32,10 +32,10 @@ pub fn run(
     let engine: Engine = target.server.engine();
     let address = target.http.address().as_str().to_owned();
     let server = text::server(engine, &target.identity, &address);
-    let plan = job.plan.as_ref().map(|plan| text::plan(plan, &address).join("; "));
+    let plan = job.plan.as_ref().map(|plan| text::plan(plan).join("; "));
     if let Some(plan) = &job.plan {
         // Stays on the terminal, above the table that follows the screen.
-        print_lines(&(text::plan(plan, &address).join("\n") + "\n"))?;
+        print_lines(&format!("{server}\n{}\n", text::plan(plan).join("\n")))?;
     }
     let requests = job.plan.as_ref().map_or(0, |plan| plan.requests.len());
     let source = if job.plan.is_some() { Source::Probe } else { Source::Counters };

@@ -51,9 +51,9 @@ pub fn server(engine: Engine, identity: &Identity, address: &str) -> String {
 }
 
 /// Announces what a probe sends.
-pub fn plan(plan: &Plan, address: &str) -> Vec<String> {
+pub fn plan(plan: &Plan) -> Vec<String> {
     let mut lines = vec![format!(
-        "will send at most {} requests to {address}, one at a time, for at most {} tokens:",
+        "will send at most {} requests, one at a time, for at most {} tokens:",
         plan.count(),
         plan.tokens()
     )];
@@ -162,7 +162,7 @@ pub fn table(s: &Summary, engine: Option<Engine>, source: Source, show: ShownBra
     }
     if !s.acceptance_by_depth.is_empty() {
         let how = if s.depth_is_lower_bound {
-            "at least: shorter drafts reject"
+            "at least (drafts differ in length)"
         } else {
             "given that it was reached"
         };
@@ -179,7 +179,7 @@ pub fn table(s: &Summary, engine: Option<Engine>, source: Source, show: ShownBra
         if s.step_seconds.is_some() { "mean, drafting included" } else { "not reported" },
     );
     row("speed", s.tokens_per_second.map_or_else(unknown, |v| format!("{v:.1} tokens/s")), "");
-    row("B", s.budget.map_or_else(unknown, |b| b.to_string()), "tokens per pass, root included");
+    row("B", s.budget.map_or_else(unknown, |b| b.to_string()), "root included");
     ceilings(s, source, show, &mut row);
     let mut text = table::lines(&rows);
     let mut line = |line: &str| {
@@ -199,7 +199,7 @@ pub fn table(s: &Summary, engine: Option<Engine>, source: Source, show: ShownBra
         let times = s.pass_times.iter().take(8);
         let shown: Vec<String> =
             times.map(|t| format!("t({}) {:.1}", t.tokens, 1e3 * t.seconds)).collect();
-        line(&format!("step times by tokens of the pass, ms: {}", shown.join(", ")));
+        line(&format!("step times t(b), ms: {}", shown.join(", ")));
     }
     if let Some(earlier) = &s.earlier {
         line(&format!("{}, of other text:", earlier_name(earlier)));

@@ -57,17 +57,14 @@ pub fn draw_attached(state: &Attached, theme: &Theme, area: Rect, buf: &mut Buff
 
 /// Terms of this screen, each in one line.
 const TERMS: [(&str, &str); 12] = [
-    ("accepted", "drafted tokens per step that the target kept; the bonus token is not one"),
+    ("accepted", "drafted tokens per step that the target kept; without the bonus"),
     ("B", "tokens of one verify pass, root included: B - 1 are drafted"),
-    (
-        "mu, mu2",
-        "mean of -ln p and of ln^2 p over the target's next token, in nats and nats squared",
-    ),
-    ("fluid", "ceiling on accepted for any drafter, positions taken as independent"),
+    ("mu, mu2", "mean of -ln p and ln^2 p of the target's next token (nats, nats^2)"),
+    ("fluid", "ceiling of any drafter, positions taken as independent"),
     ("renewal", "ceiling from mu and mu2 alone, at its best threshold (tuned)"),
-    ("chains", "ceiling of drafts without branches, positions taken as independent"),
-    ("oracle chain", "accepted if the target's own most probable tokens had been drafted"),
-    ("v/c", "speed reached, of the ceiling on speed c from this server's step times t(b)"),
+    ("chains", "ceiling of drafts without branches, positions independent"),
+    ("oracle chain", "accepted if the target's most probable tokens were drafted"),
+    ("v/c", "speed reached, of the ceiling c from this server's step times"),
     ("[low, high]", "95% interval of an estimate, from a bootstrap over texts"),
     ("low to high", "bracket: holds for every distribution with the listed tokens"),
     ("certain", "steps that are known to be single ones"),
