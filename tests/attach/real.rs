@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde_json::Value;
 use speclight::attach::estimate::Distributions;
 use speclight::attach::{
-    Address, Engine, Event, Http, Keys, OmittedSampling, ProbeSettings, Target, detect,
+    Address, Engine, Event, Http, Keys, OmittedSampling, ProbeSettings, Request, Target, detect,
 };
 use speclight::distribution::{Sampling, TokenDist};
 use speclight::engine::Prompt;
@@ -397,6 +397,42 @@ fn engines_differ_by_the_rounding_of_activations_alone() {
     for (a, b) in [(0, 1), (0, 2), (1, 2)] {
         println!("{a} {b}: {:?}", distance(a, b).collect::<Vec<_>>());
         assert!(distance(a, b).all(|d| d < ENGINE_DISTANCE), "{all:?}");
+    }
+}
+
+/// Temperature and top-p applied by the server, and by this program to its raw distributions.
+#[test]
+fn the_servers_sampler_gives_what_is_computed_from_raw_distributions() {
+    let server = LlamaServer::start("none", None);
+    let mut target = attached(&server);
+    let vocabulary = target.identity.vocabulary.unwrap();
+    let raw = target.server.plan(&settings(24, vocabulary)).unwrap().requests.remove(0);
+    let sampled = Request { temperature: 0.7, top_p: 0.9, ..raw.clone() };
+    let mut sink = |_: Event| true;
+    let text = target.server.probe(&target.http, &sampled, &mut sink).unwrap().unwrap();
+    let omitted = OmittedSampling { temperature: 0.7, top_p: 0.9 };
+    let figures = |request: &Request, omitted: OmittedSampling, target: &mut Target| {
+        let mut all = Distributions::new(Some(vocabulary), omitted);
+        let scored =
+            target.server.score(&target.http, &text, request, 1000, &mut |_: Event| true).unwrap();
+        all.add(&scored);
+        assert!(all.positions() > 8 && all.positions() == scored.positions.len());
+        all.brackets(Some(8), None).unwrap()
+    };
+    let computed = figures(&raw, omitted, &mut target);
+    let reported = figures(&sampled, OmittedSampling::NONE, &mut target);
+    for (name, computed, reported) in [
+        ("mu", Some(computed.mu), Some(reported.mu)),
+        ("mu2", Some(computed.mu2), Some(reported.mu2)),
+        ("fluid", computed.fluid, reported.fluid),
+        ("chain", computed.chain, reported.chain),
+    ] {
+        let (computed, reported) = (computed.unwrap(), reported.unwrap());
+        // Both are whole; the server's sums up to top-p are of 32 bits.
+        for end in [computed.high.unwrap(), reported.low, reported.high.unwrap()] {
+            let distance = (end / computed.low - 1.0).abs();
+            assert!(distance < 1e-3, "{name}: {computed:?} {reported:?}");
+        }
     }
 }
 
