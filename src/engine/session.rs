@@ -534,7 +534,7 @@ impl Session {
 
     /// Returns the fluid bound for every budget, if a new report is due.
     ///
-    /// `now` makes any new position sufficient. ExclusiveAccepts a few milliseconds. Returns `None` for
+    /// `now` makes any new position sufficient. Takes a few milliseconds. Returns `None` for
     /// sampled trees, for which the bound doesn't hold.
     pub fn fluid(&mut self, now: bool) -> Option<FluidBound> {
         if self.settings.samples_trees() {

@@ -91,7 +91,7 @@ impl Session {
     /// can pay on this machine; the result is [`StepSearch::curve`].
     ///
     /// # Errors
-    /// As [`Self::look`].
+    /// As [`Self::start_search`].
     pub(crate) fn search(
         &self,
         step: usize,

@@ -58,7 +58,7 @@ impl EarlyExit {
     pub fn with_adapter(adapter: &Head, of: usize) -> Result<Self, DraftError> {
         let layers = adapter.info().source_layers.first().copied().unwrap_or(0);
         let head = format!("a trained adapter of {:.1} MB", adapter.weight_bytes() as f64 / 1e6);
-        // `Decoder::state` is only available for passes of up to `AT_ONCE` nodes.
+        // `Decoder::state` is only available for passes of up to `MAX_BATCH_TOKENS` nodes.
         let adapter = Adapter::new(adapter.decoder(MAX_BATCH_TOKENS), &adapter.info().tokens);
         Self::to(&head, Some(adapter), layers, of)
     }

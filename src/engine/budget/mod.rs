@@ -1,6 +1,6 @@
 //! Budget of each step: fixed, or automatic from the measured cost of verify passes.
 //!
-//! An automatic budget cuts deterministic trees after drafting ([`Auto`]) and picks the size of
+//! An automatic budget cuts deterministic trees after drafting ([`CutPolicy`]) and picks the size of
 //! sampled trees before drafting ([`SizePolicy`]).
 
 mod cut;

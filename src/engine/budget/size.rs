@@ -2,7 +2,7 @@
 //!
 //! Dropping a sampled child once its token is known would bias the text, so a sampled tree can't be
 //! cut. Instead the size is picked among candidate budgets, from the tokens and seconds of earlier
-//! trees of each size. Drafting that doesn't pay backs off as in [`auto`](super::auto).
+//! trees of each size. Drafting that doesn't pay backs off as in [`cut`](super::cut).
 
 use super::line_fit::LineFit;
 use crate::draft::{Draft, YieldEstimate, update_moving_average};

@@ -46,7 +46,7 @@ pub struct MissRow {
     pub token: String,
     /// Name of the cause.
     pub cause: String,
-    /// ColorDepth that the token would have had.
+    /// Depth that the token would have had.
     pub depth: usize,
     /// Target's probability of the missed token.
     pub p: f64,

@@ -1,6 +1,6 @@
 //! Suffix drafting: prompt lookup with suffixes of unlimited length. The followers of each suffix
 //! come from a suffix automaton (`automaton`), and the weights with which suffixes of different
-//! lengths are interpolated are learned online (`trust`).
+//! lengths are interpolated are learned online (`interpolation`).
 
 mod automaton;
 mod interpolation;
