@@ -12,7 +12,7 @@ use super::cost_cache::CostCache;
 use super::drafters::DrafterBuilder;
 use super::session::SessionError;
 use super::{EngineOptions, MAX_BUDGET, RunInfo, Session, Vocabulary};
-use crate::draft::Shape;
+use crate::draft::ShapeKind;
 use crate::model::device::DeviceChoice;
 use crate::model::load::Model;
 use crate::model::tokenizer::same_vocabulary;
@@ -168,8 +168,8 @@ impl Loader {
             target.keep_hidden(&head.info().source_layers);
         }
         let mut session = Session::new(target, drafters, vocabulary, options.settings.clone())?;
-        let (names, drafter_costs) =
-            session.drafters().map(|(name, cost)| (name.to_owned(), cost)).unzip();
+        let (drafters, drafter_costs) =
+            session.drafters().map(|info| (info.kind.clone(), info.cost.clone())).unzip();
         let info = RunInfo {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             model: found.name().to_owned(),
@@ -178,9 +178,9 @@ impl Loader {
             device: model.device_name(),
             context: session.context(),
             vocabulary: config.vocab,
-            drafters: names,
+            drafters,
             drafter_costs,
-            shapes: Shape::ALL.map(|shape| shape.with_widths(options.fixed).name()).to_vec(),
+            shapes: ShapeKind::ALL.map(|kind| kind.with_widths(options.fixed)).to_vec(),
             prompts: Vec::new(),
         };
         let identity = info.sha256.clone().unwrap_or_else(|| model.path().display().to_string());

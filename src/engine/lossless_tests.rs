@@ -345,7 +345,7 @@ fn a_drafter_of_another_run_is_refused_and_nothing_changes() {
         said,
         "there is no drafter \"external\" in this run: give one of none, ngram, suffix, early-exit, model, mix, auto, oracle"
     );
-    assert_eq!(session.settings().drafter, "none");
+    assert_eq!(session.settings().drafter.name(), "none");
     assert!(EarlyExit::new(4, 4).is_err() && EarlyExit::new(0, 4).is_err());
 }
 

@@ -15,7 +15,8 @@ use super::vocabulary::{TextStream, Vocabulary};
 use crate::distribution::{NotFinite, Sampling};
 use crate::draft::shape::{Limits, grow, grow_sampled};
 use crate::draft::{
-    Calibration, Context, Draft, DraftError, Drafter, Planner, Shape, VerifyFeedback,
+    Calibration, ChildSampler, CostModel, Draft, DraftError, DraftRequest, Drafter, DrafterInfo,
+    DrafterKind, ModelUse, Planner, Shape, VerifyFeedback,
 };
 use crate::model::{Decoder, ForwardError, Logits, Node, Pass};
 use crate::telemetry::{Ending, FluidBound, StageTimes, StepRecord, StepSettings, TreeRecord};
@@ -60,10 +61,10 @@ pub enum SessionError {
     #[error(transparent)]
     NotFinite(#[from] NotFinite),
     /// The drafter returned an error.
-    #[error("the drafter {name} failed: {source}")]
+    #[error("the drafter {kind} failed: {source}")]
     Draft {
-        /// Name of the drafter that failed.
-        name: &'static str,
+        /// Drafter that failed.
+        kind: DrafterKind,
         /// Underlying error of the drafter.
         source: DraftError,
     },
@@ -90,12 +91,20 @@ struct Text {
     ending: Option<Ending>,
 }
 
+/// Drafter of a session, with its description.
+struct AvailableDrafter {
+    info: DrafterInfo,
+    drafter: Box<dyn Drafter>,
+}
+
 /// Target model, the drafters available for it, and the text they generate.
 pub struct Session {
     pub(super) target: Box<dyn Decoder>,
-    drafters: Vec<Box<dyn Drafter>>,
+    drafters: Vec<AvailableDrafter>,
+    /// Index of the drafter in use.
     drafter: usize,
-    shape: Shape,
+    /// Cost model of the last step.
+    cost_model: Option<CostModel>,
     pub(super) warp: Sampling,
     settings: StepSettings,
     vocabulary: Arc<Vocabulary>,
@@ -125,11 +134,15 @@ impl Session {
         vocabulary: Arc<Vocabulary>,
         settings: StepSettings,
     ) -> Result<Self, BadSetting> {
+        let drafters = drafters
+            .into_iter()
+            .map(|drafter| AvailableDrafter { info: drafter.info(), drafter })
+            .collect();
         let mut session = Session {
             target,
             drafters,
             drafter: 0,
-            shape: Shape::Chain,
+            cost_model: None,
             warp: settings.warp(),
             settings: settings.clone(),
             vocabulary,
@@ -145,9 +158,9 @@ impl Session {
         Ok(session)
     }
 
-    /// Returns the name of each drafter, and the cost of a draft in words.
-    pub fn drafters(&self) -> impl Iterator<Item = (&'static str, String)> + '_ {
-        self.drafters.iter().map(|d| (d.name(), d.cost()))
+    /// Returns the descriptions of all drafters.
+    pub fn drafters(&self) -> impl Iterator<Item = &DrafterInfo> + '_ {
+        self.drafters.iter().map(|available| &available.info)
     }
 
     /// Returns the settings of the next step.
@@ -163,29 +176,19 @@ impl Session {
     /// If a setting is out of range or the drafter unknown; the previous settings then stay in
     /// force.
     pub fn set(&mut self, settings: StepSettings) -> Result<(), BadSetting> {
-        let shape = settings.check()?;
-        let drafter = self.drafters.iter().position(|d| d.name() == settings.drafter).ok_or_else(|| {
-            if settings.drafter == "model" {
-                return BadSetting("the drafter \"model\" needs a second model: start with --draft-model NAME or PATH".into());
-            }
-            if settings.drafter == "eagle" {
-                let cure = "none comes with this model: train one with speclight train, and give it with --head FILE";
-                return BadSetting(format!("the drafter \"eagle\" needs a head; {cure}"));
-            }
-            let names: Vec<_> = self.drafters.iter().map(|d| d.name()).collect();
-            BadSetting(format!("there is no drafter {:?} in this run: give one of {}", settings.drafter, names.join(", ")))
-        })?;
+        settings.check()?;
+        let drafter = self.find_drafter(&settings.drafter)?;
         if drafter != self.drafter {
             // The drafter may have seen another text, or only an earlier part of this one. `begin`
             // passes it the whole text.
-            self.drafters[drafter].reset();
+            self.drafters[drafter].drafter.reset();
         }
         let changed = settings.warp() != self.warp
             || drafter != self.drafter
             || settings.verify != self.settings.verify;
         if changed {
             (self.known, self.planner) = Default::default();
-            self.budget.begin(self.drafters[drafter].frugal());
+            self.budget.begin(self.drafters[drafter].info.model_use == ModelUse::Optional);
         }
         if settings.warp() != self.warp {
             (self.observed, self.timing) =
@@ -199,8 +202,7 @@ impl Session {
         if let Some(text) = self.text.as_mut().filter(|_| settings.seed != self.settings.seed) {
             text.draws = TextRandom::new(settings.seed, &text.id);
         }
-        self.drafters[drafter].drawn(settings.samples_trees());
-        (self.drafter, self.shape, self.warp) = (drafter, shape, settings.warp());
+        (self.drafter, self.warp) = (drafter, settings.warp());
         self.settings = settings;
         Ok(())
     }
@@ -286,21 +288,21 @@ impl Session {
             ending: (max_tokens == 0).then_some(Ending::Length),
         };
         text.tokens.reserve(text.end - prompt.len());
-        let drafter = &mut self.drafters[self.drafter];
+        let AvailableDrafter { info, drafter } = &mut self.drafters[self.drafter];
         drafter.reset();
         // Lets the drafter read the prompt here, so that its time isn't counted as drafting in the
-        // first step. The cost model is unset, since a drafter in back-off would defer reading to a
+        // first step. There is no cost model, since a drafter in back-off would defer reading to a
         // later step.
-        drafter.worth(None);
-        let mut cx = Context {
-            tokens: &text.tokens,
-            target: &mut *self.target,
-            warp: &self.warp,
+        self.cost_model = None;
+        let mut request = DraftRequest {
+            sampling: self.warp,
             stop: self.vocabulary.stop(),
+            sampled: self.settings.samples_trees(),
+            ..DraftRequest::new(&text.tokens, &mut *self.target)
         };
-        let begun = drafter.begin(&mut cx);
-        drafter.end(&mut cx);
-        begun.map_err(|source| SessionError::Draft { name: drafter.name(), source })?;
+        let begun = drafter.begin(&mut request);
+        drafter.end(&mut request);
+        begun.map_err(|source| SessionError::Draft { kind: info.kind.clone(), source })?;
         self.text = Some(text);
         Ok(())
     }
@@ -322,38 +324,41 @@ impl Session {
         // end.
         let room = self.target.capacity() - self.target.len();
         let most = self.settings.budget.min(room);
-        let drafter = &mut *self.drafters[self.drafter];
-        let promises = || self.planner.promises(self.shape, most).to_vec();
-        let asked = self.budget.request(&self.settings, most, drafter.frugal(), promises);
+        let AvailableDrafter { info, drafter } = &mut self.drafters[self.drafter];
+        let shape = self.settings.shape;
+        let promises = || self.planner.promises(shape, most).to_vec();
+        let frugal = info.model_use == ModelUse::Optional;
+        let asked = self.budget.request(&self.settings, most, frugal, promises);
         let limits =
             Limits { budget: asked.tokens.unwrap_or(1), depth: text.end - text.tokens.len() - 1 };
-        drafter.worth(asked.cost_model);
-        let mut cx =
-            Context { tokens: &text.tokens, target: &mut *self.target, warp: &self.warp, stop };
-        let mut draft = match (asked.tokens, cx.tokens.last()) {
+        self.cost_model = asked.cost_model;
+        let mut request = DraftRequest {
+            tokens: &text.tokens,
+            target: &mut *self.target,
+            sampling: self.warp,
+            stop,
+            limits,
+            cost_model: asked.cost_model,
+            sampled: self.settings.samples_trees(),
+        };
+        let mut draft = match (asked.tokens, request.tokens.last()) {
             (None, Some(&root)) => Draft::root_only(root),
             _ => {
-                let plan = self.planner.plan(self.shape, limits.budget.saturating_sub(1));
-                let grown = if self.settings.samples_trees() {
-                    let (draws, position) = (&text.draws, cx.tokens.len());
+                let plan = self.planner.plan(shape, limits.budget.saturating_sub(1));
+                let grown = if request.sampled {
+                    let (draws, position) = (&text.draws, request.tokens.len());
                     let mut numbers = DRAFTING..;
                     let mut draw =
                         || numbers.next().map_or(0.0, |n| draws.nth_uniform(position, n));
-                    grow_sampled(
-                        self.shape,
-                        drafter,
-                        &mut cx,
-                        limits,
-                        plan,
-                        (self.settings.verify, &mut draw),
-                    )
+                    let sampler = ChildSampler { rule: self.settings.verify, draw: &mut draw };
+                    grow_sampled(shape, &mut **drafter, &mut request, plan, sampler)
                 } else {
-                    grow(self.shape, drafter, &mut cx, limits, plan)
+                    grow(shape, &mut **drafter, &mut request, plan)
                 };
-                grown.map_err(|source| SessionError::Draft { name: drafter.name(), source })?
+                grown.map_err(|source| SessionError::Draft { kind: info.kind.clone(), source })?
             }
         };
-        if asked.cost_model.is_some() && drafter.costly() {
+        if asked.cost_model.is_some() && info.runs_model() {
             draft.clear_unanswered();
         }
         let drafting = began.elapsed().as_secs_f64();
@@ -433,7 +438,7 @@ impl Session {
                     .enumerate()
                     .map(|(i, member)| (i > 0).then_some(member))
                     .collect(),
-                members: drafter.members().into_iter().map(str::to_owned).collect(),
+                members: info.members.iter().cloned().map(String::from).collect(),
                 cut: cut_nodes(&draft, vocabulary),
                 ..tree_record
             },
@@ -460,7 +465,7 @@ impl Session {
         };
         record.capacity = record.used_capacity();
         let nothing_on_purpose =
-            most <= 1 || asked.tokens.is_none() || self.settings.drafter == "none";
+            most <= 1 || asked.tokens.is_none() || info.kind == DrafterKind::None;
         if !nothing_on_purpose && text.ending.is_none() {
             let outside = !drafter.can_propose(bonus);
             record.miss = Some(describe_miss(&record, &draft, &target_best, outside, vocabulary));
@@ -473,7 +478,7 @@ impl Session {
                 ..limits
             },
             expected: expected_accepted,
-            best: self.shape == Shape::BestFirst
+            best: shape == Shape::BestFirst
                 && asked.tokens == Some(most)
                 && record.choice.is_none(),
         });
@@ -513,19 +518,26 @@ impl Session {
         if limits.budget == 0 {
             return Ok(());
         }
-        let drafter = &mut *self.drafters[self.drafter];
-        let stop = self.vocabulary.stop();
-        let mut cx =
-            Context { tokens: &text.tokens, target: &mut *self.target, warp: &self.warp, stop };
+        let AvailableDrafter { info, drafter } = &mut self.drafters[self.drafter];
+        let shape = self.settings.shape;
+        let mut request = DraftRequest {
+            tokens: &text.tokens,
+            target: &mut *self.target,
+            sampling: self.warp,
+            stop: self.vocabulary.stop(),
+            limits,
+            cost_model: self.cost_model,
+            sampled: self.settings.samples_trees(),
+        };
         // Another process would draft in vain.
-        let draft = if limits.budget == 1 || self.settings.drafter == "external" {
+        let draft = if limits.budget == 1 || info.kind == DrafterKind::External {
             Draft::root_only(root)
         } else {
             // The planner keeps its plan for the step's own size.
             let mut planner = self.planner.clone();
-            let plan = planner.plan(self.shape, limits.budget - 1);
-            grow(self.shape, drafter, &mut cx, limits, plan)
-                .map_err(|source| SessionError::Draft { name: drafter.name(), source })?
+            let plan = planner.plan(shape, limits.budget - 1);
+            grow(shape, &mut **drafter, &mut request, plan)
+                .map_err(|source| SessionError::Draft { kind: info.kind.clone(), source })?
         };
         let ran = self.target.append(&Node::of_tree(&draft.tree), Pass::FULL);
         self.target.discard();
@@ -562,9 +574,34 @@ impl Session {
         Some((&text.id, text.tokens.get(..past.position)?, past))
     }
 
-    /// Returns the drafter called `name`.
-    pub(super) fn drafter_named(&self, name: &str) -> Option<&dyn Drafter> {
-        self.drafters.iter().find(|d| d.name() == name).map(|d| &**d)
+    /// Returns the drafter of this kind.
+    pub(super) fn drafter_of(&self, kind: &DrafterKind) -> Option<&dyn Drafter> {
+        self.drafters
+            .iter()
+            .find(|available| available.info.kind == *kind)
+            .map(|available| &*available.drafter)
+    }
+
+    /// Returns the index of the drafter of this kind.
+    ///
+    /// # Errors
+    /// If this run has no such drafter: names the remedy, or those that it has.
+    fn find_drafter(&self, kind: &DrafterKind) -> Result<usize, BadSetting> {
+        let found = self.drafters().position(|info| info.kind == *kind);
+        found.ok_or_else(|| {
+            BadSetting(match kind {
+                DrafterKind::Model => "the drafter \"model\" needs a second model: start with --draft-model NAME or PATH".into(),
+                DrafterKind::Eagle => {
+                    let cure = "none comes with this model: train one with speclight train, and give it with --head FILE";
+                    format!("the drafter \"eagle\" needs a head; {cure}")
+                }
+                _ => {
+                    let names: Vec<&str> = self.drafters().map(|info| info.kind.name()).collect();
+                    let (name, names) = (kind.name(), names.join(", "));
+                    format!("there is no drafter {name:?} in this run: give one of {names}")
+                }
+            })
+        })
     }
 
     /// Returns the random numbers of the current text, and its length in tokens.

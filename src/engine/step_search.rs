@@ -10,7 +10,7 @@ use super::session::{Session, SessionError};
 use super::vocabulary::Vocabulary;
 use crate::distribution::{Sampling, TokenDist};
 use crate::draft::shape::{Limits, grow};
-use crate::draft::{Context, DraftError, OracleSearch, Plan, Shape};
+use crate::draft::{DraftError, DraftRequest, DrafterKind, OracleSearch, Plan, Shape};
 use crate::model::{Decoder, Node, Pass};
 use crate::telemetry::{OracleResult, OracleSearchState, OracleTree, StepSettings};
 use crate::theory::cost::CostCurve;
@@ -136,14 +136,18 @@ impl StepSearch {
     /// If q is wrong, the verified tree can have the higher value. Then that one is the drafter's
     /// best.
     fn draft(&mut self, session: &Session, past: &PastStep) -> Result<(), SessionError> {
-        let Some(drafter) = session.drafter_named(&past.settings.drafter) else { return Ok(()) };
-        let name = drafter.name();
-        let failed = |source: DraftError| SessionError::Draft { name, source };
+        let kind = &past.settings.drafter;
+        let Some(drafter) = session.drafter_of(kind) else { return Ok(()) };
+        let failed = |source: DraftError| SessionError::Draft { kind: kind.clone(), source };
         let mut drafter = drafter.at(self.tokens.len()).map_err(failed)?;
         let stop = self.vocabulary.stop();
-        let mut cx =
-            Context { tokens: &self.tokens, target: &mut *self.target, warp: &self.warp, stop };
-        let tree = grow(Shape::BestFirst, &mut *drafter, &mut cx, past.limits, &Plan::default())
+        let mut request = DraftRequest {
+            sampling: self.warp,
+            stop,
+            limits: past.limits,
+            ..DraftRequest::new(&self.tokens, &mut *self.target)
+        };
+        let tree = grow(Shape::BestFirst, &mut *drafter, &mut request, &Plan::default())
             .map_err(failed)?
             .tree;
         self.drafter_best = Some(self.value(&tree)?.max(past.expected));
@@ -173,10 +177,13 @@ impl StepSearch {
     /// If a forward fails.
     pub fn refine(&mut self) -> Result<bool, SessionError> {
         let stop = self.vocabulary.stop();
-        let mut cx =
-            Context { tokens: &self.tokens, target: &mut *self.target, warp: &self.warp, stop };
-        let failed = |source| SessionError::Draft { name: "oracle", source };
-        let went_on = self.oracle.refine(&mut cx, AT_ONCE).map_err(failed)?;
+        let mut request = DraftRequest {
+            sampling: self.warp,
+            stop,
+            ..DraftRequest::new(&self.tokens, &mut *self.target)
+        };
+        let failed = |source| SessionError::Draft { kind: DrafterKind::Oracle, source };
+        let went_on = self.oracle.refine(&mut request, AT_ONCE).map_err(failed)?;
         if let Some((_, most)) = self.own {
             self.curve_done = !went_on || self.oracle.passes() >= most || !self.larger_can_pay();
             return Ok(self.refining());

@@ -147,8 +147,10 @@ fn a_past_step_is_searched_under_its_own_settings() {
             .unwrap();
         records.push(session.step().unwrap().unwrap());
     }
-    let chain =
-        |record: &StepRecord| StepSettings { shape: "chain".into(), ..record.settings.clone() };
+    let chain = |record: &StepRecord| StepSettings {
+        shape: crate::draft::Shape::Chain,
+        ..record.settings.clone()
+    };
     for record in &records {
         let look = exact(session.start_search(record.step).unwrap().unwrap());
         assert_eq!(look.drafter_best, Some(record.expected_accepted));

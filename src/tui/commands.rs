@@ -3,8 +3,9 @@
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 use super::navigate::{self, Direction};
-use super::palette::{self, allowed, no_effect};
+use super::palette::{self, no_effect};
 use super::{Effect, GaugeUnit, LineInput, LineKind, Overlay, Pane, Phase, RunState, State, View};
+use crate::draft::DrafterKind;
 use crate::engine::{AUTO_BUDGET, Command, MAX_BUDGET, Pace};
 use crate::telemetry::StepSettings;
 use crate::verify::Rule;
@@ -472,17 +473,17 @@ fn drafting(state: &mut State, effects: &mut Vec<Effect>) {
     let Some(present) = state.wished.as_ref().map(|wished| wished.drafter.clone()) else {
         return set(state, effects, |_| {});
     };
-    let next = if present == "none" {
-        let usual = CYCLE.into_iter().find(|name| state.info.drafters.iter().any(|d| d == name));
-        state.last_drafter.clone().or_else(|| usual.map(str::to_owned))
+    let next = if present == DrafterKind::None {
+        let usual = CYCLE.into_iter().find(|kind| state.info.drafters.contains(kind));
+        state.last_drafter.clone().or(usual)
     } else {
-        Some("none".to_owned())
+        Some(DrafterKind::None)
     };
     let Some(next) = next.filter(|next| *next != present) else {
         state.say("this run has no drafter");
         return;
     };
-    let on = next != "none";
+    let on = next != DrafterKind::None;
     state.say(if on {
         format!("drafting on: {next}")
     } else {
@@ -520,10 +521,11 @@ fn automatic(state: &mut State, effects: &mut Vec<Effect>) {
                 .unwrap_or(s.budget);
         }
         let mut why = "";
-        if s.drafter == "auto" {
-            let fixed = ["mix", "eagle", "suffix", "ngram"]
-                .into_iter()
-                .find(|name| drafters.iter().any(|d| d == name));
+        if s.drafter == DrafterKind::Auto {
+            let fixed =
+                [DrafterKind::Mix, DrafterKind::Eagle, DrafterKind::Suffix, DrafterKind::Ngram]
+                    .into_iter()
+                    .find(|kind| drafters.contains(kind));
             let Some(fixed) = fixed else {
                 said = Some(
                     "the drafter auto always chooses its budget: choose another drafter with d"
@@ -531,7 +533,7 @@ fn automatic(state: &mut State, effects: &mut Vec<Effect>) {
                 );
                 return;
             };
-            fixed.clone_into(&mut s.drafter);
+            s.drafter = fixed;
             why = " (auto always chooses its own budget)";
         }
         said =
@@ -600,7 +602,7 @@ fn set(state: &mut State, effects: &mut Vec<Effect>, change: impl FnOnce(&mut St
             let before = wished.clone();
             change(wished);
             if before != *wished {
-                if before.drafter != wished.drafter && before.drafter != "none" {
+                if before.drafter != wished.drafter && before.drafter != DrafterKind::None {
                     state.last_drafter = Some(before.drafter);
                 }
                 state.asked.push(wished.clone());
@@ -612,32 +614,32 @@ fn set(state: &mut State, effects: &mut Vec<Effect>, change: impl FnOnce(&mut St
 }
 
 /// Returns the entry `by` places after `present`, wrapping around at both ends.
-fn neighbour<'a>(list: &'a [String], present: &str, by: isize) -> Option<&'a String> {
+fn neighbour<'a, T: PartialEq>(list: &'a [T], present: &T, by: isize) -> Option<&'a T> {
     let at = list.iter().position(|x| x == present).unwrap_or(0) as isize;
     list.get((at + by).rem_euclid(list.len().max(1) as isize) as usize)
 }
 
 /// Drafters in the order of the key: those that usually pay first, the oracle and none last.
-const CYCLE: [&str; 10] = [
-    "auto",
-    "eagle",
-    "mix",
-    "suffix",
-    "ngram",
-    "early-exit",
-    "model",
-    "external",
-    "oracle",
-    "none",
+const CYCLE: [DrafterKind; 10] = [
+    DrafterKind::Auto,
+    DrafterKind::Eagle,
+    DrafterKind::Mix,
+    DrafterKind::Suffix,
+    DrafterKind::Ngram,
+    DrafterKind::EarlyExit,
+    DrafterKind::Model,
+    DrafterKind::External,
+    DrafterKind::Oracle,
+    DrafterKind::None,
 ];
 
 fn drafter(state: &mut State, effects: &mut Vec<Effect>, by: isize) {
     let info = state.info.clone();
     let mut cycle = info.drafters.clone();
-    cycle.sort_by_key(|name| CYCLE.iter().position(|known| known == name).unwrap_or(CYCLE.len()));
+    cycle.sort_by_key(|kind| CYCLE.iter().position(|known| known == kind).unwrap_or(CYCLE.len()));
     set(state, effects, |s| {
-        if let Some(name) = neighbour(&cycle, &s.drafter, by) {
-            s.drafter.clone_from(name);
+        if let Some(kind) = neighbour(&cycle, &s.drafter, by) {
+            s.drafter.clone_from(kind);
         }
     });
     let at = state.wished.as_ref().and_then(|w| info.drafters.iter().position(|d| *d == w.drafter));
@@ -652,9 +654,9 @@ fn shape(state: &mut State, effects: &mut Vec<Effect>) {
     let info = state.info.clone();
     set(state, effects, |s| {
         let mut shapes = info.shapes.clone();
-        shapes.retain(|name| allowed(name, s.verify));
-        if let Some(name) = neighbour(&shapes, &s.shape, 1) {
-            s.shape.clone_from(name);
+        shapes.retain(|shape| shape.allows(s.verify));
+        if let Some(shape) = neighbour(&shapes, &s.shape, 1) {
+            s.shape = *shape;
         }
     });
     warn_no_effect(state, "shape");
@@ -666,10 +668,10 @@ fn verify(state: &mut State, effects: &mut Vec<Effect>) {
         let at = Rule::ALL.iter().position(|rule| *rule == s.verify).unwrap_or(0);
         s.verify = Rule::ALL[(at + 1) % Rule::ALL.len()];
         // The last allowed shape is the best of those that can be sampled.
-        if !allowed(&s.shape, s.verify)
-            && let Some(shape) = info.shapes.iter().rev().find(|shape| allowed(shape, s.verify))
+        if !s.shape.allows(s.verify)
+            && let Some(shape) = info.shapes.iter().rev().find(|shape| shape.allows(s.verify))
         {
-            s.shape.clone_from(shape);
+            s.shape = *shape;
         }
     });
     let Some(wished) = &state.wished else { return };

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::{Averages, History, LightBar};
+use crate::draft::DrafterKind;
 use crate::study::compare::{
     Differences, Pairing, TextTrace, couples, differences, generate_same_text,
 };
@@ -194,8 +195,8 @@ fn courses(history: &History, run: &RunScore, prompts: &mut Vec<(String, u64)>) 
 
 /// Describes settings in a few words, for tables and summaries.
 pub fn describe(settings: &StepSettings) -> String {
-    let mut said = settings.drafter.clone();
-    if settings.drafter != "none" {
+    let mut said = settings.drafter.name().to_owned();
+    if settings.drafter != DrafterKind::None {
         let _ = write!(said, " {}", settings.shape);
         let _ = if settings.automatic() {
             write!(said, " B auto")

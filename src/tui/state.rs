@@ -10,6 +10,7 @@ use super::{
     GaugeUnit, History, Keymap, LightBar, LineInput, LineRecalls, Preset, Query, Recall, Recalling,
     Step,
 };
+use crate::draft::DrafterKind;
 use crate::engine::{Pace, RunInfo};
 use crate::telemetry::{
     Advice, AdviceStep, FluidBound, MachineLoad, MeasuredSpeeds, OracleSearchState, StepSettings,
@@ -296,7 +297,7 @@ pub struct State {
     /// Past runs and the cursor in their pane.
     pub runs: Runs,
     /// Drafter in use before drafting was switched off.
-    pub last_drafter: Option<String>,
+    pub last_drafter: Option<DrafterKind>,
     /// Set while the engine waits for the prompt editor to close.
     pub waits_for_prompt: bool,
     /// Prompts sent from the editor.

@@ -1,7 +1,7 @@
 //! Best-first trees: the nodes with the largest path probabilities.
 
-use super::{Cut, Draft, Limits, WIDTH};
-use crate::draft::{Candidate, Context, DraftError, Drafter};
+use super::{Cut, Draft, WIDTH};
+use crate::draft::{Candidate, DraftError, DraftRequest, Drafter};
 use crate::theory::search::{FoundTree, TreeSearch};
 use crate::tree::TokenId;
 
@@ -12,9 +12,9 @@ use crate::tree::TokenId;
 pub(super) fn grow(
     root: TokenId,
     drafter: &mut dyn Drafter,
-    cx: &mut Context,
-    limits: Limits,
+    request: &mut DraftRequest,
 ) -> Result<Draft, DraftError> {
+    let limits = request.limits;
     let drafted = limits.budget.saturating_sub(1);
     let mut search = TreeSearch::new(root, drafted, limits.depth);
     loop {
@@ -22,7 +22,7 @@ pub(super) fn grow(
         if nodes.is_empty() {
             break;
         }
-        let proposed = drafter.propose(cx, search.explored(), &nodes, drafted.max(WIDTH))?;
+        let proposed = drafter.propose(request, search.explored(), &nodes, drafted.max(WIDTH))?;
         search.expand(
             &nodes,
             proposed.into_iter().map(|list| list.into_iter().map(|c| (c.token, c.q))),
@@ -42,7 +42,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::distribution::Sampling;
+    use crate::draft::Limits;
     use crate::draft::testing::Fixed;
     use crate::engine::testing::TableDecoder;
 
@@ -78,9 +78,11 @@ mod tests {
     fn grown(table: &[u8], budget: usize, depth: usize) -> (Draft, usize) {
         let mut fixed = Fixed::new(|path: &[TokenId]| law(table, path));
         let mut target = TableDecoder::new(VOCAB as usize, 0);
-        let mut cx =
-            Context { tokens: &[0], target: &mut target, warp: &Sampling::PLAIN, stop: &[] };
-        let draft = grow(0, &mut fixed, &mut cx, Limits { budget, depth }).unwrap();
+        let mut request = DraftRequest {
+            limits: Limits { budget, depth },
+            ..DraftRequest::new(&[0], &mut target)
+        };
+        let draft = grow(0, &mut fixed, &mut request).unwrap();
         (draft, fixed.rounds)
     }
 

@@ -5,6 +5,7 @@
 //! shrink by as much.
 
 use super::{Pen, empty, greedy};
+use crate::draft::DrafterKind;
 use crate::telemetry::LightLadder;
 use crate::theory::cost::CostCurve;
 use crate::tui::theme::{Glyphs, Role};
@@ -232,7 +233,8 @@ fn reading<'a>(state: &'a State, glyphs: &Glyphs) -> Option<Reading<'a>> {
         single,
         greedy: greedy(record),
         drawn: record.settings.samples_trees(),
-        nothing_drafted: record.settings.drafter == "none" || record.settings.budget <= 1,
+        nothing_drafted: record.settings.drafter == DrafterKind::None
+            || record.settings.budget <= 1,
         searched: figures.searched_steps,
     })
 }
