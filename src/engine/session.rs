@@ -16,7 +16,7 @@ use crate::distribution::{NotFinite, Sampling};
 use crate::draft::shape::{Limits, grow, grow_sampled};
 use crate::draft::{
     Calibration, ChildSampler, CostModel, Draft, DraftError, DraftRequest, Drafter, DrafterInfo,
-    DrafterKind, ModelUse, Planner, Shape, VerifyFeedback,
+    DrafterKind, Planner, Shape, VerifyFeedback,
 };
 use crate::model::{Decoder, ForwardError, Logits, Node, Pass};
 use crate::telemetry::{Ending, FluidBound, StageTimes, StepRecord, StepSettings, TreeRecord};
@@ -188,7 +188,7 @@ impl Session {
             || settings.verify != self.settings.verify;
         if changed {
             (self.known, self.planner) = Default::default();
-            self.budget.begin(self.drafters[drafter].info.model_use == ModelUse::Optional);
+            self.budget.begin(self.drafters[drafter].info.model_use);
         }
         if settings.warp() != self.warp {
             (self.observed, self.timing) =
@@ -327,8 +327,7 @@ impl Session {
         let AvailableDrafter { info, drafter } = &mut self.drafters[self.drafter];
         let shape = self.settings.shape;
         let promises = || self.planner.promises(shape, most).to_vec();
-        let frugal = info.model_use == ModelUse::Optional;
-        let asked = self.budget.request(&self.settings, most, frugal, promises);
+        let asked = self.budget.request(&self.settings, most, info.model_use, promises);
         let limits =
             Limits { budget: asked.tokens.unwrap_or(1), depth: text.end - text.tokens.len() - 1 };
         self.cost_model = asked.cost_model;
