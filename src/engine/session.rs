@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::budget::BudgetPolicy;
+use super::budget::{BudgetPolicy, BudgetRequest};
 use super::ceilings::CeilingTracker;
 use super::outcome::{VerifyOutcome, cut_nodes, describe_miss, evaluate_pass};
 use super::settings::BadSetting;
@@ -16,15 +16,17 @@ use crate::distribution::{NotFinite, Sampling};
 use crate::draft::shape::{Limits, grow, grow_sampled};
 use crate::draft::{
     Calibration, ChildSampler, CostModel, Draft, DraftError, DraftRequest, Drafter, DrafterInfo,
-    DrafterKind, Planner, Shape, VerifyFeedback,
+    DrafterKind, Plan, Planner, Shape, VerifyFeedback,
 };
 use crate::model::{Decoder, ForwardError, Logits, Node, Pass};
-use crate::telemetry::{Ending, FluidBound, StageTimes, StepRecord, StepSettings, TreeRecord};
+use crate::telemetry::{
+    BudgetChoice, Ending, FluidBound, Miss, StageTimes, StepRecord, StepSettings, TreeRecord,
+};
 use crate::theory::cost::CostCurve;
 use crate::theory::pass_times::PassTimes;
 use crate::theory::pool::Pool;
 use crate::tree::TokenId;
-use crate::verify::TextRandom;
+use crate::verify::{TextRandom, Verdict};
 
 /// Tokens per pass while a prompt is read.
 const PREFILL: usize = 256;
@@ -73,7 +75,7 @@ pub enum SessionError {
 /// Text that is being generated.
 struct Text {
     id: String,
-    draws: TextRandom,
+    random: TextRandom,
     /// Prompt and output, the pending token last.
     ///
     /// All but the pending token are in the target's cache.
@@ -91,6 +93,77 @@ struct Text {
     ending: Option<Ending>,
 }
 
+impl Text {
+    /// Returns the maximum depth of a drafted token.
+    ///
+    /// The last drafted token still needs a bonus token after it, and both must lie before the end.
+    fn max_depth(&self) -> usize {
+        self.end - self.tokens.len() - 1
+    }
+
+    /// Appends emitted tokens, and ends the text if the last of them does.
+    ///
+    /// Returns the text of each token.
+    fn extend(&mut self, emitted: &[TokenId], vocabulary: &Vocabulary) -> Vec<String> {
+        let stop = vocabulary.stop();
+        self.tokens.extend_from_slice(emitted);
+        self.ending = if emitted.last().is_some_and(|last| stop.contains(last)) {
+            Some(Ending::Stop)
+        } else if self.tokens.len() >= self.end {
+            Some(if self.end_is_context { Ending::Context } else { Ending::Length })
+        } else {
+            None
+        };
+        let mut texts = Vec::with_capacity(emitted.len());
+        for token in emitted {
+            // A stop token ends the text and adds nothing to it.
+            texts.push(if stop.contains(token) {
+                String::new()
+            } else {
+                self.stream.push(vocabulary.bytes(*token))
+            });
+        }
+        if self.ending.is_some()
+            && let Some(last) = texts.last_mut()
+        {
+            last.push_str(&self.stream.finish());
+        }
+        texts
+    }
+}
+
+/// Draft of one step, with the decisions that led to it.
+struct StepDraft {
+    draft: Draft,
+    /// Length of the text in tokens before the step, root included.
+    position: usize,
+    /// Largest tree that the settings and the context allow, in tokens.
+    max_tokens: usize,
+    /// Limits that the drafter got.
+    limits: Limits,
+    /// Request by the budget policy.
+    budget: BudgetRequest,
+    /// Size chosen by an automatic budget.
+    choice: Option<BudgetChoice>,
+}
+
+/// Grows the tree of a step, with sampled children if the settings require it.
+fn grow_step(
+    drafter: &mut dyn Drafter,
+    request: &mut DraftRequest,
+    settings: &StepSettings,
+    plan: &Plan,
+    random: &TextRandom,
+) -> Result<Draft, DraftError> {
+    if !request.sampled {
+        return grow(settings.shape, drafter, request, plan);
+    }
+    let (position, mut numbers) = (request.tokens.len(), DRAFTING..);
+    let mut draw = || numbers.next().map_or(0.0, |n| random.nth_uniform(position, n));
+    let sampler = ChildSampler { rule: settings.verify, draw: &mut draw };
+    grow_sampled(settings.shape, drafter, request, plan, sampler)
+}
+
 /// Drafter of a session, with its description.
 struct AvailableDrafter {
     info: DrafterInfo,
@@ -105,7 +178,7 @@ pub struct Session {
     drafter: usize,
     /// Cost model of the last step.
     cost_model: Option<CostModel>,
-    pub(super) warp: Sampling,
+    pub(super) sampling: Sampling,
     settings: StepSettings,
     vocabulary: Arc<Vocabulary>,
     observed: CeilingTracker,
@@ -114,7 +187,7 @@ pub struct Session {
     /// These come from passes that are only timed, and from repeated texts.
     pub(super) timing: CeilingTracker,
     /// Calibration of the drafter's q under the present sampling parameters.
-    known: Calibration,
+    calibration: Calibration,
     /// Planner of the `static` tree shape.
     planner: Planner,
     budget: BudgetPolicy,
@@ -143,12 +216,12 @@ impl Session {
             drafters,
             drafter: 0,
             cost_model: None,
-            warp: settings.warp(),
+            sampling: settings.warp(),
             settings: settings.clone(),
             vocabulary,
             observed: CeilingTracker::new(&settings.warp()),
             timing: CeilingTracker::new(&settings.warp()),
-            known: Calibration::default(),
+            calibration: Calibration::default(),
             planner: Planner::default(),
             budget: BudgetPolicy::default(),
             text: None,
@@ -183,14 +256,14 @@ impl Session {
             // passes it the whole text.
             self.drafters[drafter].drafter.reset();
         }
-        let changed = settings.warp() != self.warp
+        let changed = settings.warp() != self.sampling
             || drafter != self.drafter
             || settings.verify != self.settings.verify;
         if changed {
-            (self.known, self.planner) = Default::default();
+            (self.calibration, self.planner) = Default::default();
             self.budget.begin(self.drafters[drafter].info.model_use);
         }
-        if settings.warp() != self.warp {
+        if settings.warp() != self.sampling {
             (self.observed, self.timing) =
                 (CeilingTracker::new(&settings.warp()), CeilingTracker::new(&settings.warp()));
         } else if (StepSettings { seed: self.settings.seed, ..settings.clone() }) != self.settings {
@@ -200,9 +273,9 @@ impl Session {
             text.repeated = false;
         }
         if let Some(text) = self.text.as_mut().filter(|_| settings.seed != self.settings.seed) {
-            text.draws = TextRandom::new(settings.seed, &text.id);
+            text.random = TextRandom::new(settings.seed, &text.id);
         }
-        (self.drafter, self.warp) = (drafter, settings.warp());
+        (self.drafter, self.sampling) = (drafter, settings.warp());
         self.settings = settings;
         Ok(())
     }
@@ -233,7 +306,7 @@ impl Session {
     /// This selects one step in `every`, at an offset within each text that the seed determines:
     /// the first steps of a text are easier than the average.
     pub(crate) fn is_searched(&self, step: usize, every: usize) -> bool {
-        let offset = |text: &Text| (text.draws.nth_uniform(0, SEARCHING) * every as f64) as usize;
+        let offset = |text: &Text| (text.random.nth_uniform(0, SEARCHING) * every as f64) as usize;
         every > 0
             && self.text.as_ref().is_some_and(|text| step % every == offset(text).min(every - 1))
     }
@@ -274,13 +347,13 @@ impl Session {
         let (context, read) = (self.context(), &prompt[..prompt.len() - 1]);
         self.target.truncate(0);
         self.target.prefill(read, PREFILL, Logits::None)?;
-        let asked = prompt.len().saturating_add(max_tokens);
+        let end = prompt.len().saturating_add(max_tokens);
         let mut text = Text {
             id: id.to_owned(),
-            draws: TextRandom::new(self.settings.seed, id),
+            random: TextRandom::new(self.settings.seed, id),
             tokens: prompt.to_vec(),
-            end: asked.min(context),
-            end_is_context: context < asked,
+            end: end.min(context),
+            end_is_context: context < end,
             step: 0,
             repeated: false,
             past: Vec::new(),
@@ -295,7 +368,7 @@ impl Session {
         // later step.
         self.cost_model = None;
         let mut request = DraftRequest {
-            sampling: self.warp,
+            sampling: self.sampling,
             stop: self.vocabulary.stop(),
             sampled: self.settings.samples_trees(),
             ..DraftRequest::new(&text.tokens, &mut *self.target)
@@ -307,155 +380,140 @@ impl Session {
         Ok(())
     }
 
-    /// Makes one step: drafts, verifies, accepts and commits.
+    /// Makes one step: drafts, verifies, commits, records and learns.
     ///
     /// Returns `None` if there is no text or it has ended.
     ///
     /// # Errors
     /// If a forward or the drafter fails. The text is then as before the step.
     pub fn step(&mut self) -> Result<Option<StepRecord>, SessionError> {
-        let Some(text) = self.text.as_mut().filter(|text| text.ending.is_none()) else {
-            return Ok(None);
+        let Some(mut text) = self.text.take() else { return Ok(None) };
+        let made = match text.ending {
+            None => self.step_text(&mut text).map(Some),
+            Some(_) => Ok(None),
         };
-        let stop = self.vocabulary.stop();
-        let began = Instant::now();
+        self.text = Some(text);
+        made
+    }
 
-        // The last drafted token still needs a bonus token after it, and both must lie before the
-        // end.
-        let room = self.target.capacity() - self.target.len();
-        let most = self.settings.budget.min(room);
+    /// Makes one step of a text that goes on.
+    fn step_text(&mut self, text: &mut Text) -> Result<StepRecord, SessionError> {
+        let began = Instant::now();
+        let drafted = self.draft(text, began)?;
+        let draft_end = Instant::now();
+        self.target.append(&Node::of_tree(&drafted.draft.tree), Pass::FULL)?;
+        let pass_end = Instant::now();
+        let mut outcome = self.verify(text, &drafted)?;
+        let emitted_text = self.commit(text, &outcome.verdict)?;
+        let tree = &drafted.draft.tree;
+        let feedback = VerifyFeedback::new(tree, &outcome.tree.p, &outcome.left_out);
+        let acceptances = std::mem::take(&mut outcome.chances);
+        let mut record = self.record(text, &drafted, outcome, emitted_text);
+        self.learn(&drafted.draft, &record, &feedback, acceptances);
+        record.time = StageTimes {
+            draft: (draft_end - began).as_secs_f64(),
+            verify: (pass_end - draft_end).as_secs_f64(),
+            other: pass_end.elapsed().as_secs_f64(),
+        };
+        self.budget.learn(&drafted.budget, &record, &drafted.draft);
+        Ok(record)
+    }
+
+    /// Grows the tree to verify, and cuts it if the budget is automatic.
+    ///
+    /// `began` is when the step began.
+    fn draft(&mut self, text: &Text, began: Instant) -> Result<StepDraft, SessionError> {
+        let max_tokens = self.settings.budget.min(self.target.capacity() - self.target.len());
         let AvailableDrafter { info, drafter } = &mut self.drafters[self.drafter];
         let shape = self.settings.shape;
-        let promises = || self.planner.promises(shape, most).to_vec();
-        let asked = self.budget.request(&self.settings, most, info.model_use, promises);
-        let limits =
-            Limits { budget: asked.tokens.unwrap_or(1), depth: text.end - text.tokens.len() - 1 };
-        self.cost_model = asked.cost_model;
+        let yields = || self.planner.promises(shape, max_tokens).to_vec();
+        let budget = self.budget.request(&self.settings, max_tokens, info.model_use, yields);
+        let limits = Limits { budget: budget.tokens.unwrap_or(1), depth: text.max_depth() };
+        self.cost_model = budget.cost_model;
         let mut request = DraftRequest {
             tokens: &text.tokens,
             target: &mut *self.target,
-            sampling: self.warp,
-            stop,
+            sampling: self.sampling,
+            stop: self.vocabulary.stop(),
             limits,
-            cost_model: asked.cost_model,
+            cost_model: budget.cost_model,
             sampled: self.settings.samples_trees(),
         };
-        let mut draft = match (asked.tokens, request.tokens.last()) {
+        let mut draft = match (budget.tokens, text.tokens.last()) {
             (None, Some(&root)) => Draft::root_only(root),
             _ => {
                 let plan = self.planner.plan(shape, limits.budget.saturating_sub(1));
-                let grown = if request.sampled {
-                    let (draws, position) = (&text.draws, request.tokens.len());
-                    let mut numbers = DRAFTING..;
-                    let mut draw =
-                        || numbers.next().map_or(0.0, |n| draws.nth_uniform(position, n));
-                    let sampler = ChildSampler { rule: self.settings.verify, draw: &mut draw };
-                    grow_sampled(shape, &mut **drafter, &mut request, plan, sampler)
-                } else {
-                    grow(shape, &mut **drafter, &mut request, plan)
-                };
-                grown.map_err(|source| SessionError::Draft { kind: info.kind.clone(), source })?
+                grow_step(&mut **drafter, &mut request, &self.settings, plan, &text.random)
+                    .map_err(|source| SessionError::Draft { kind: info.kind.clone(), source })?
             }
         };
-        if asked.cost_model.is_some() && info.runs_model() {
+        if budget.cost_model.is_some() && info.runs_model() {
             draft.clear_unanswered();
         }
-        let drafting = began.elapsed().as_secs_f64();
-        let choice = self.budget.choose(&asked, &self.known, &mut draft, drafting);
-        let drafted = Instant::now();
-        let calibrated = self.known.calibrate_tree(&draft.tree);
-        let origins = drafter.origins(&draft.tree);
+        let seconds = began.elapsed().as_secs_f64();
+        let choice = self.budget.choose(&budget, &self.calibration, &mut draft, seconds);
+        Ok(StepDraft { draft, position: text.tokens.len(), max_tokens, limits, budget, choice })
+    }
 
-        let tree = &draft.tree;
-        self.target.append(&Node::of_tree(tree), Pass::FULL)?;
-        let verified = Instant::now();
-
-        let position = text.tokens.len();
+    /// Accepts or rejects the drafted tokens by the target's distributions of the last pass.
+    fn verify(&mut self, text: &Text, drafted: &StepDraft) -> Result<VerifyOutcome, SessionError> {
+        let StepDraft { draft, position, .. } = drafted;
         let observed = if text.repeated { &mut self.timing } else { &mut self.observed };
-        let seen = evaluate_pass(&*self.target, self.warp, &draft, &text.draws, position, observed);
-        let VerifyOutcome {
-            verdict,
-            tree: tree_record,
-            entropy,
-            expected_accepted,
-            bonus_rank,
-            left_out: left,
-            chances,
-            overlap,
-            rule_ceiling,
-            target_best,
-        } = match seen {
-            Ok(seen) => seen,
-            Err(error) => {
-                self.target.discard();
-                return Err(error);
-            }
-        };
+        let outcome =
+            evaluate_pass(&*self.target, self.sampling, draft, &text.random, *position, observed);
+        outcome.inspect_err(|_| self.target.discard())
+    }
+
+    /// Keeps the accepted path in the target's cache, and appends the emitted tokens to the text.
+    ///
+    /// Returns the text of each emitted token.
+    fn commit(&mut self, text: &mut Text, verdict: &Verdict) -> Result<Vec<String>, SessionError> {
         let slots: Vec<usize> = std::iter::once(0).chain(verdict.path.iter().copied()).collect();
         self.target.commit(&slots)?;
+        Ok(text.extend(&verdict.emitted, &self.vocabulary))
+    }
 
+    /// Describes the step in a record, and keeps what a later oracle search of it needs.
+    ///
+    /// The record has no times yet.
+    fn record(
+        &mut self,
+        text: &mut Text,
+        drafted: &StepDraft,
+        outcome: VerifyOutcome,
+        emitted_text: Vec<String>,
+    ) -> StepRecord {
+        let draft = &drafted.draft;
+        let tree = self.tree_record(draft, outcome.tree);
+        let (expected_accepted, verdict) = (outcome.expected_accepted, outcome.verdict);
         let bonus = verdict.bonus();
-        text.tokens.extend_from_slice(&verdict.emitted);
-        text.ending = if stop.contains(&bonus) {
-            Some(Ending::Stop)
-        } else if text.tokens.len() >= text.end {
-            Some(if text.end_is_context { Ending::Context } else { Ending::Length })
-        } else {
-            None
-        };
-        let vocabulary = &self.vocabulary;
-        let mut emitted_text = Vec::with_capacity(verdict.emitted.len());
-        for token in &verdict.emitted {
-            // A stop token ends the text and adds nothing to it.
-            emitted_text.push(if stop.contains(token) {
-                String::new()
-            } else {
-                text.stream.push(vocabulary.bytes(*token))
-            });
-        }
-        if text.ending.is_some()
-            && let Some(last) = emitted_text.last_mut()
-        {
-            last.push_str(&text.stream.finish());
-        }
         let (mu, mu2) = self.observed.moments();
-        let size = self.settings.ceiling_size(tree.len());
+        let size = self.settings.ceiling_size(draft.tree.len());
         let (ceilings, reached) =
             self.observed.end_step(expected_accepted, size, &self.settings, !text.repeated);
         let mut record = StepRecord {
             prompt_id: text.id.clone(),
             step: text.step,
             repeated: text.repeated,
-            position,
+            position: drafted.position,
             settings: self.settings.clone(),
-            choice,
-            tree: TreeRecord {
-                text: tree.tokens().iter().map(|&t| vocabulary.text(t)).collect(),
-                calibrated,
-                origin: origins
-                    .into_iter()
-                    .enumerate()
-                    .map(|(i, member)| (i > 0).then_some(member))
-                    .collect(),
-                members: info.members.iter().cloned().map(String::from).collect(),
-                cut: cut_nodes(&draft, vocabulary),
-                ..tree_record
-            },
+            choice: drafted.choice,
+            tree,
             accepted: verdict.path.len(),
             bonus,
-            bonus_text: vocabulary.text(bonus),
-            bonus_rank,
+            bonus_text: self.vocabulary.text(bonus),
+            bonus_rank: outcome.bonus_rank,
             bonus_q: draft.cut_q(verdict.last_accepted(), bonus),
-            overlap,
-            rule_ceiling,
+            overlap: outcome.overlap,
+            rule_ceiling: outcome.rule_ceiling,
             path: verdict.path,
             emitted: verdict.emitted,
             emitted_text,
             expected_accepted,
             capacity: None,
-            notice: drafter.notice(),
+            notice: self.drafters[self.drafter].drafter.notice(),
             miss: None,
-            entropy,
+            entropy: outcome.entropy,
             time: StageTimes::default(),
             mu,
             mu2,
@@ -463,41 +521,79 @@ impl Session {
             reached,
         };
         record.capacity = record.used_capacity();
-        let nothing_on_purpose =
-            most <= 1 || asked.tokens.is_none() || info.kind == DrafterKind::None;
-        if !nothing_on_purpose && text.ending.is_none() {
-            let outside = !drafter.can_propose(bonus);
-            record.miss = Some(describe_miss(&record, &draft, &target_best, outside, vocabulary));
-        }
-        text.past.push(PastStep {
-            position,
-            settings: record.settings.clone(),
-            limits: Limits {
-                budget: if self.settings.automatic() { tree.len() } else { most },
-                ..limits
-            },
-            expected: expected_accepted,
-            best: shape == Shape::BestFirst
-                && asked.tokens == Some(most)
-                && record.choice.is_none(),
-        });
+        record.miss = self.miss(text, drafted, &record, &outcome.target_best);
+        text.past.push(self.past_step_of(drafted, &record));
         text.step += 1;
-        self.last_size = tree.len();
-        let shown = VerifyFeedback::new(tree, &record.tree.p, &left);
-        drafter.learn(&shown);
-        if self.settings.samples_trees() {
-            self.planner.learn_sampled(chances.into_iter());
-        } else {
-            self.planner.learn(&draft, &record.tree.p, &record.path, bonus);
+        self.last_size = draft.tree.len();
+        record
+    }
+
+    /// Completes the record of the verified tree with texts and the drafters' part.
+    fn tree_record(&self, draft: &Draft, tree: TreeRecord) -> TreeRecord {
+        let AvailableDrafter { info, drafter } = &self.drafters[self.drafter];
+        let origins = drafter.origins(&draft.tree).into_iter().enumerate();
+        TreeRecord {
+            text: draft.tree.tokens().iter().map(|&t| self.vocabulary.text(t)).collect(),
+            calibrated: self.calibration.calibrate_tree(&draft.tree),
+            origin: origins.map(|(i, member)| (i > 0).then_some(member)).collect(),
+            members: info.members.iter().cloned().map(String::from).collect(),
+            cut: cut_nodes(draft, &self.vocabulary),
+            ..tree
         }
-        self.known.learn(shown.observations());
-        record.time = StageTimes {
-            draft: (drafted - began).as_secs_f64(),
-            verify: (verified - drafted).as_secs_f64(),
-            other: verified.elapsed().as_secs_f64(),
-        };
-        self.budget.learn(&asked, &record, &draft);
-        Ok(Some(record))
+    }
+
+    /// Describes the miss that ended the step.
+    ///
+    /// Returns `None` if nothing was to be drafted, or the text ended.
+    fn miss(
+        &self,
+        text: &Text,
+        drafted: &StepDraft,
+        record: &StepRecord,
+        target_best: &[(TokenId, f64)],
+    ) -> Option<Miss> {
+        let AvailableDrafter { info, drafter } = &self.drafters[self.drafter];
+        let drafts = drafted.max_tokens > 1
+            && drafted.budget.tokens.is_some()
+            && info.kind != DrafterKind::None;
+        (drafts && text.ending.is_none()).then(|| {
+            let outside = !drafter.can_propose(record.bonus);
+            describe_miss(record, &drafted.draft, target_best, outside, &self.vocabulary)
+        })
+    }
+
+    /// Returns what a later oracle search of this step needs.
+    fn past_step_of(&self, drafted: &StepDraft, record: &StepRecord) -> PastStep {
+        let StepDraft { draft, position, max_tokens, limits, budget, choice } = drafted;
+        let size = if self.settings.automatic() { draft.tree.len() } else { *max_tokens };
+        PastStep {
+            position: *position,
+            settings: record.settings.clone(),
+            limits: Limits { budget: size, ..*limits },
+            expected: record.expected_accepted,
+            best: self.settings.shape == Shape::BestFirst
+                && budget.tokens == Some(*max_tokens)
+                && choice.is_none(),
+        }
+    }
+
+    /// Passes the outcome of the step to the drafter, the planner and the calibration.
+    ///
+    /// `acceptances` is [`VerifyOutcome::chances`].
+    fn learn(
+        &mut self,
+        draft: &Draft,
+        record: &StepRecord,
+        feedback: &VerifyFeedback,
+        acceptances: Vec<(f64, Vec<f64>)>,
+    ) {
+        self.drafters[self.drafter].drafter.learn(feedback);
+        if self.settings.samples_trees() {
+            self.planner.learn_sampled(acceptances.into_iter());
+        } else {
+            self.planner.learn(draft, &record.tree.p, &record.path, record.bonus);
+        }
+        self.calibration.learn(feedback.observations());
     }
 
     /// Drafts and verifies as the next step will, and forgets the result.
@@ -512,8 +608,7 @@ impl Session {
         };
         let Some(&root) = text.tokens.last() else { return Ok(()) };
         let room = self.target.capacity() - self.target.len();
-        let depth = text.end - text.tokens.len() - 1;
-        let limits = Limits { budget: self.last_size.min(room), depth };
+        let limits = Limits { budget: self.last_size.min(room), depth: text.max_depth() };
         if limits.budget == 0 {
             return Ok(());
         }
@@ -522,7 +617,7 @@ impl Session {
         let mut request = DraftRequest {
             tokens: &text.tokens,
             target: &mut *self.target,
-            sampling: self.warp,
+            sampling: self.sampling,
             stop: self.vocabulary.stop(),
             limits,
             cost_model: self.cost_model,
@@ -560,7 +655,7 @@ impl Session {
     /// The pool also starts over when the sampling parameters change. The ceilings start over with
     /// it.
     pub fn take_pool(&mut self) -> Pool {
-        std::mem::replace(&mut self.observed, CeilingTracker::new(&self.warp)).into_pool()
+        std::mem::replace(&mut self.observed, CeilingTracker::new(&self.sampling)).into_pool()
     }
 
     /// Returns the prompt's id, the tokens before step `step`, and its saved state.
@@ -606,8 +701,8 @@ impl Session {
     /// Returns the random numbers of the current text, and its length in tokens.
     ///
     /// Returns `None` before the first text.
-    pub(super) fn draws(&self) -> Option<(TextRandom, usize)> {
-        self.text.as_ref().map(|text| (text.draws.clone(), text.tokens.len()))
+    pub(super) fn random(&self) -> Option<(TextRandom, usize)> {
+        self.text.as_ref().map(|text| (text.random.clone(), text.tokens.len()))
     }
 
     pub(super) fn vocabulary(&self) -> &Arc<Vocabulary> {

@@ -167,7 +167,7 @@ impl Session {
         else {
             return Ok(None);
         };
-        let Some((draws, position)) = self.draws() else { return Ok(None) };
+        let Some((draws, position)) = self.random() else { return Ok(None) };
         let draft = Draft::root_only(token);
         let (began, mut took) = (Instant::now(), Vec::with_capacity(SETTLE.0));
         for step in 0..SETTLE.0 {
@@ -176,9 +176,15 @@ impl Session {
             }
             let start = Instant::now();
             self.target.append(&[Node { token, parent: Parent::Context }], Pass::FULL)?;
-            let seen =
-                evaluate_pass(&*self.target, self.warp, &draft, &draws, position, &mut self.timing)
-                    .map(std::hint::black_box);
+            let seen = evaluate_pass(
+                &*self.target,
+                self.sampling,
+                &draft,
+                &draws,
+                position,
+                &mut self.timing,
+            )
+            .map(std::hint::black_box);
             took.push(start.elapsed().as_secs_f64());
             self.target.discard();
             seen?;
