@@ -60,6 +60,70 @@ pub enum DraftError {
 }
 
 /// Source of draft candidates. One object serves a whole text and gets every step's outcome.
+///
+/// # Examples
+/// A drafter that proposes the token of the node once more:
+///
+/// ```
+/// # use std::sync::Arc;
+/// # use speclight::model::Config;
+/// # use speclight::model::cpu::{CpuDecoder, Llama};
+/// # use speclight::model::format::quant::TensorFormat;
+/// # use speclight::model::format::weights::Weights;
+/// use speclight::draft::shape::grow;
+/// use speclight::draft::{
+///     Candidate, DraftError, DraftRequest, Drafter, DrafterInfo, Limits, Plan, Shape,
+/// };
+/// use speclight::tree::TokenTree;
+///
+/// struct Repeat;
+///
+/// impl Drafter for Repeat {
+///     fn info(&self) -> DrafterInfo {
+///         DrafterInfo::new("repeat", "nothing")
+///     }
+///     fn reset(&mut self) {}
+///     fn begin(&mut self, _: &mut DraftRequest) -> Result<(), DraftError> {
+///         Ok(())
+///     }
+///     fn propose(
+///         &mut self,
+///         _: &mut DraftRequest,
+///         tree: &TokenTree,
+///         nodes: &[usize],
+///         _: usize,
+///     ) -> Result<Vec<Vec<Candidate>>, DraftError> {
+///         let again = |&node: &usize| vec![Candidate { token: tree.token(node), q: 0.5 }];
+///         Ok(nodes.iter().map(again).collect())
+///     }
+///     fn at(&self, _: usize) -> Result<Box<dyn Drafter>, DraftError> {
+///         Ok(Box::new(Repeat))
+///     }
+/// }
+///
+/// # let config = Config {
+/// #     dim: 96,
+/// #     ffn: 160,
+/// #     layers: 3,
+/// #     heads: 6,
+/// #     kv_heads: 2,
+/// #     head_dim: 16,
+/// #     vocab: 64,
+/// #     context: 256,
+/// #     eps: 1e-5,
+/// #     rope_base: 1e4,
+/// #     rope_scaling: None,
+/// # };
+/// # let weights = Weights::random(config, TensorFormat::Q4_1, true, 5)?;
+/// # let mut target = CpuDecoder::new(Arc::new(Llama::load(&weights, 1)?), 256);
+/// let mut request = DraftRequest {
+///     limits: Limits { budget: 4, depth: 8 },
+///     ..DraftRequest::new(&[1, 2, 3], &mut target)
+/// };
+/// let draft = grow(Shape::Chain, &mut Repeat, &mut request, &Plan::default())?;
+/// assert_eq!(draft.tree.tokens(), [3, 3, 3, 3]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub trait Drafter: Send {
     /// Describes the drafter. The result must always be the same.
     fn info(&self) -> DrafterInfo;

@@ -171,6 +171,50 @@ struct AvailableDrafter {
 }
 
 /// Target model, the drafters available for it, and the text they generate.
+///
+/// # Examples
+/// ```
+/// use std::sync::Arc;
+///
+/// use speclight::draft::{Ngram, Shape};
+/// use speclight::engine::{Session, Vocabulary};
+/// use speclight::model::Config;
+/// use speclight::model::cpu::{CpuDecoder, Llama};
+/// use speclight::model::format::quant::TensorFormat;
+/// use speclight::model::format::weights::Weights;
+/// use speclight::telemetry::StepSettings;
+///
+/// // A tiny model of random weights. `Model::open` loads a real one.
+/// let config = Config {
+///     dim: 96,
+///     ffn: 160,
+///     layers: 3,
+///     heads: 6,
+///     kv_heads: 2,
+///     head_dim: 16,
+///     vocab: 64,
+///     context: 256,
+///     eps: 1e-5,
+///     rope_base: 1e4,
+///     rope_scaling: None,
+/// };
+/// let weights = Weights::random(config, TensorFormat::Q4_1, true, 5)?;
+/// let target = CpuDecoder::new(Arc::new(Llama::load(&weights, 1)?), 256);
+///
+/// let bytes = (b' '..b' ' + 64).map(|byte| Box::from([byte])).collect();
+/// let vocabulary = Arc::new(Vocabulary::new(bytes, Vec::new()));
+/// let settings = StepSettings::new("ngram", Shape::BestFirst, 8, 0.0);
+/// let mut session =
+///     Session::new(Box::new(target), vec![Box::new(Ngram::default())], vocabulary, settings)?;
+///
+/// session.start("0", &[1, 2, 3, 1, 2], 20)?;
+/// while let Some(record) = session.step()? {
+///     // The accepted tokens, and the bonus token that the target samples after them.
+///     assert_eq!(record.emitted.len(), record.accepted + 1);
+/// }
+/// assert_eq!(session.tokens().len(), 5 + 20);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Session {
     pub(super) target: Box<dyn Decoder>,
     drafters: Vec<AvailableDrafter>,

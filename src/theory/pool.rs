@@ -234,6 +234,21 @@ impl Pool {
     ///
     /// `drafted` is P = B - 1. The bound is the fluid bound, or the tighter one for few nodes.
     /// Never above P (greedy: P itself). Returns `None` while the pool is empty.
+    ///
+    /// # Examples
+    /// ```
+    /// use speclight::theory::pool::Pool;
+    ///
+    /// let mut pool = Pool::new();
+    /// assert_eq!(pool.fluid(4), None);
+    /// pool.add_probabilities(&[0.5, 0.25, 0.25]);
+    /// let bound = |drafted| pool.fluid(drafted).unwrap_or(f64::NAN);
+    /// // One drafted token is accepted with the largest probability at best.
+    /// assert!((bound(1) - 0.5).abs() < 1e-9);
+    /// // The best tree of two nodes has the path probabilities 0.5 and 0.25.
+    /// assert!(bound(2) >= 0.75 - 1e-9 && bound(2) < 2.0);
+    /// assert!(bound(2) < bound(8));
+    /// ```
     pub fn fluid(&self, drafted: usize) -> Option<f64> {
         self.sweep(drafted.max(1), drafted..=drafted).pop()
     }
