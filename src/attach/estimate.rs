@@ -401,7 +401,7 @@ pub struct Brackets {
 
 /// Distributions of positions, text by text.
 #[derive(Clone, Debug)]
-pub struct Laws {
+pub struct TextDistributions {
     vocabulary: Option<usize>,
     texts: Vec<TextSums>,
     /// Sums over the texts, on a fine grid.
@@ -414,9 +414,9 @@ pub struct Laws {
     low: Pool,
 }
 
-impl Laws {
+impl TextDistributions {
     /// Nothing yet, over a vocabulary of this size, where known.
-    pub fn new(vocabulary: Option<usize>) -> Laws {
+    pub fn new(vocabulary: Option<usize>) -> TextDistributions {
         let all = TextSums {
             head: Pool::new(),
             tail: Pool::new(),
@@ -424,7 +424,7 @@ impl Laws {
             ..TextSums::new(1)
         };
         let (high, low) = (Pool::new(), Pool::new());
-        Laws {
+        TextDistributions {
             vocabulary,
             texts: Vec::new(),
             all,
@@ -605,8 +605,8 @@ mod tests {
             drafted in 1usize..64,
         ) {
             let size = dists.iter().map(Vec::len).max().unwrap();
-            let (mut sums, mut pool, mut h, mut q) = (Laws::new(Some(size)), Pool::new(), 0.0, 0.0);
-            let mut unknown = Laws::new(None);
+            let (mut sums, mut pool, mut h, mut q) = (TextDistributions::new(Some(size)), Pool::new(), 0.0, 0.0);
+            let mut unknown = TextDistributions::new(None);
             for dist in &dists {
                 let positions = vec![position(dist, k, None)];
                 let scored = Scored { positions, chains: Vec::new() };
@@ -631,7 +631,7 @@ mod tests {
         fn whole_distributions_need_no_draw(
             dists in prop::collection::vec(distributions(), 4..8), drafted in 1usize..32,
         ) {
-            let mut sums = Laws::new(None);
+            let mut sums = TextDistributions::new(None);
             let mut pool = Pool::new();
             for dist in &dists {
                 let positions = vec![position(dist, dist.len(), None)];
@@ -647,7 +647,7 @@ mod tests {
 
         #[test]
         fn no_numbers_panic(top in prop::collection::vec(any::<f64>(), 0..8), x in any::<f64>(), in_top in any::<bool>(), v in 0usize..9) {
-            let mut sums = Laws::new(Some(v));
+            let mut sums = TextDistributions::new(Some(v));
             let positions = vec![Position::new(top, Some(Drawn { surprisal: x, in_top }))];
             sums.add(&Scored { positions, chains: vec![ChainMark { reached: 3, at_drafted: 1, accepted: 2 }] });
             let _ = (sums.estimates(Some(v), Some(x)), sums.brackets(Some(v)), sums.fluid_curve(4));
@@ -711,7 +711,7 @@ mod tests {
         let mut covered = [0; 3];
         for run in 0..runs {
             let mut draws = SplitMix(run * 0x10_0001 + k as u64);
-            let mut sums = Laws::new(Some(VOCABULARY));
+            let mut sums = TextDistributions::new(Some(VOCABULARY));
             for _ in 0..texts {
                 let level = draws.normal();
                 let positions = (0..positions).map(|_| {

@@ -1,7 +1,7 @@
 //! Figures of a probe, an import or a watched server: functions of steps, distributions and
 //! counters.
 
-use super::estimate::{Brackets, Estimates, Laws, Scored};
+use super::estimate::{Brackets, Estimates, Scored, TextDistributions};
 use super::{Counters, Event, Identity, Step, Window};
 use crate::theory::intervals::{Estimate, Interval};
 use crate::theory::light::{best_fixed, fastest_reading_pass};
@@ -95,7 +95,7 @@ pub struct Tally {
     steps: Vec<Step>,
     /// Totals that come without steps.
     totals: Counters,
-    distributions: Laws,
+    distributions: TextDistributions,
     /// First reading of a server that is watched, moved on where it restarts.
     window: Option<Window>,
 }
@@ -110,7 +110,7 @@ impl Tally {
             tokens: 0,
             steps: Vec::new(),
             totals: Counters::default(),
-            distributions: Laws::new(identity.vocabulary),
+            distributions: TextDistributions::new(identity.vocabulary),
             window: None,
         }
     }
@@ -344,7 +344,7 @@ fn light(
     times: &[PassTime],
     speed: f64,
     greedy: bool,
-    distributions: &Laws,
+    distributions: &TextDistributions,
     estimates: Option<&Estimates>,
 ) -> Option<LightSpeed> {
     let seconds = seconds_by_size(times);
