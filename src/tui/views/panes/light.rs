@@ -359,7 +359,7 @@ impl Reading<'_> {
                     format!("{base}{factor}"),
                     format!("{name} {}{factor}", rate(light)),
                 ],
-                Role::LightBar,
+                Role::Light,
             );
         }
         if self.single.is_some() {
@@ -406,7 +406,7 @@ impl Reading<'_> {
         let named = |value: f64, name: &str| vec![format!("{} {name}", rate(value)), rate(value)];
         let mut marks = Vec::new();
         if let Some(light) = self.light {
-            marks.push((light, Role::LightBar, vec![rate(light)]));
+            marks.push((light, Role::Light, vec![rate(light)]));
         }
         marks.push((self.reached, Role::LightReached, named(self.reached, "now")));
         if let Some(plain) = self.plain {
@@ -674,7 +674,7 @@ fn table(reading: &Reading, pen: &mut Pen) -> usize {
             "speed of light",
             format!("{} tok/s", rate(light)),
             Some(1.0),
-            Role::LightBar,
+            Role::Light,
             words,
         );
     }
