@@ -10,7 +10,7 @@ use super::budget::{BudgetPolicy, BudgetRequest};
 use super::ceilings::CeilingTracker;
 use super::outcome::{VerifyOutcome, cut_nodes, describe_miss, evaluate_pass};
 use super::settings::BadSetting;
-use super::step_search::PastStep;
+use super::step_search::{PastContext, PastStep};
 use super::vocabulary::{TextStream, Vocabulary};
 use crate::distribution::{NotFinite, Sampling};
 use crate::draft::shape::{Limits, grow, grow_sampled};
@@ -260,11 +260,11 @@ impl Session {
             drafters,
             drafter: 0,
             cost_model: None,
-            sampling: settings.warp(),
+            sampling: settings.sampling(),
             settings: settings.clone(),
             vocabulary,
-            observed: CeilingTracker::new(&settings.warp()),
-            timing: CeilingTracker::new(&settings.warp()),
+            observed: CeilingTracker::new(&settings.sampling()),
+            timing: CeilingTracker::new(&settings.sampling()),
             calibration: Calibration::default(),
             planner: Planner::default(),
             budget: BudgetPolicy::default(),
@@ -300,16 +300,18 @@ impl Session {
             // passes it the whole text.
             self.drafters[drafter].drafter.reset();
         }
-        let changed = settings.warp() != self.sampling
+        let changed = settings.sampling() != self.sampling
             || drafter != self.drafter
             || settings.verify != self.settings.verify;
         if changed {
             (self.calibration, self.planner) = Default::default();
             self.budget.begin(self.drafters[drafter].info.model_use);
         }
-        if settings.warp() != self.sampling {
-            (self.observed, self.timing) =
-                (CeilingTracker::new(&settings.warp()), CeilingTracker::new(&settings.warp()));
+        if settings.sampling() != self.sampling {
+            (self.observed, self.timing) = (
+                CeilingTracker::new(&settings.sampling()),
+                CeilingTracker::new(&settings.sampling()),
+            );
         } else if (StepSettings { seed: self.settings.seed, ..settings.clone() }) != self.settings {
             self.observed.begin();
         }
@@ -319,7 +321,7 @@ impl Session {
         if let Some(text) = self.text.as_mut().filter(|_| settings.seed != self.settings.seed) {
             text.random = TextRandom::new(settings.seed, &text.id);
         }
-        (self.drafter, self.sampling) = (drafter, settings.warp());
+        (self.drafter, self.sampling) = (drafter, settings.sampling());
         self.settings = settings;
         Ok(())
     }
@@ -508,7 +510,7 @@ impl Session {
         outcome.inspect_err(|_| self.target.discard())
     }
 
-    /// Keeps the accepted path in the target's cache, and appends the emitted tokens to the text.
+    /// Keeps the accepted path in the target's cache, and extends the text.
     ///
     /// Returns the text of each emitted token.
     fn commit(&mut self, text: &mut Text, verdict: &Verdict) -> Result<Vec<String>, SessionError> {
@@ -517,9 +519,9 @@ impl Session {
         Ok(text.extend(&verdict.emitted, &self.vocabulary))
     }
 
-    /// Describes the step in a record, and keeps what a later oracle search of it needs.
+    /// Describes the step in a record, which has no times yet.
     ///
-    /// The record has no times yet.
+    /// Also keeps what a later oracle search of the step needs.
     fn record(
         &mut self,
         text: &mut Text,
@@ -706,10 +708,11 @@ impl Session {
     ///
     /// The root of the step is the last of the tokens. Returns `None` if the current text has no
     /// such step.
-    pub(super) fn past_step(&self, step: usize) -> Option<(&str, &[TokenId], &PastStep)> {
+    pub(super) fn past_step(&self, step: usize) -> Option<PastContext<'_>> {
         let text = self.text.as_ref()?;
         let past = text.past.get(step)?;
-        Some((&text.id, text.tokens.get(..past.position)?, past))
+        let tokens = text.tokens.get(..past.position)?;
+        Some(PastContext { prompt_id: &text.id, tokens, past })
     }
 
     /// Returns the drafter of this kind.

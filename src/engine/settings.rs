@@ -19,7 +19,7 @@ pub struct BadSetting(pub(crate) String);
 
 impl StepSettings {
     /// Returns the sampling parameters applied to the target's logits.
-    pub fn warp(&self) -> Sampling {
+    pub fn sampling(&self) -> Sampling {
         Sampling { temperature: self.temperature, top_p: self.top_p, top_k: self.top_k }
     }
 

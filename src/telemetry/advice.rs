@@ -129,7 +129,7 @@ pub fn predicted_gains<'a>(
             && own.budget == settings.budget
             && own.automatic() == settings.automatic()
             && own.verify == settings.verify
-            && own.warp() == settings.warp()
+            && own.sampling() == settings.sampling()
     };
     let steps: Vec<AdviceStep> =
         steps.take_while(same).filter(|s| !s.record.repeated).take(MAX_ADVICE_STEPS).collect();

@@ -253,7 +253,7 @@ impl StepSettings {
     /// The theorem behind the ceilings does not cover such trees; only B - 1 holds for them. With a
     /// greedy target this is always `false`, since every rule then takes the drafter's best token.
     pub fn samples_trees(&self) -> bool {
-        self.verify != Rule::Match && !self.warp().greedy()
+        self.verify != Rule::Match && !self.sampling().greedy()
     }
 }
 

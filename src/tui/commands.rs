@@ -675,8 +675,11 @@ fn verify(state: &mut State, effects: &mut Vec<Effect>) {
         }
     });
     let Some(wished) = &state.wished else { return };
-    let greedy =
-        if wished.warp().greedy() { "; no effect when greedy: raise T with the T key" } else { "" };
+    let greedy = if wished.sampling().greedy() {
+        "; no effect when greedy: raise T with the T key"
+    } else {
+        ""
+    };
     let said = match wished.verify {
         Rule::Match => {
             "the drafter's best tokens, accepted if the target samples them; all bounds apply"

@@ -382,7 +382,7 @@ fn described(changes: &[(String, String)]) -> String {
 
 /// Returns why a change of this setting has no effect under the other settings, if so.
 pub fn no_effect(settings: &StepSettings, name: &str) -> Option<&'static str> {
-    let greedy = settings.warp().greedy();
+    let greedy = settings.sampling().greedy();
     match name {
         "verify" if greedy && settings.verify != Rule::Match => {
             Some("no effect while greedy: raise the temperature")

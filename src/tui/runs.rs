@@ -171,7 +171,7 @@ fn courses(history: &History, run: &RunScore, prompts: &mut Vec<(String, u64)>) 
     for step in steps {
         let record = &*step.record;
         if record.step == 0 {
-            let seed = if record.settings.warp().greedy() { 0 } else { record.settings.seed };
+            let seed = if record.settings.sampling().greedy() { 0 } else { record.settings.seed };
             let key = (record.prompt_id.clone(), seed);
             let index = prompts.iter().position(|known| *known == key).unwrap_or_else(|| {
                 prompts.push(key);

@@ -434,8 +434,8 @@ impl State {
             let mut light = std::mem::take(&mut self.light);
             let fluid = self.bound().map_or(&[][..], |fluid| &fluid.curve);
             let newest = self.history.newest().map(|step| &step.record.settings);
-            let deterministic =
-                newest.is_some_and(|settings| settings.samples_trees() || settings.warp().greedy());
+            let deterministic = newest
+                .is_some_and(|settings| settings.samples_trees() || settings.sampling().greedy());
             let (now, plain, cost) = (self.now, self.plain, self.cost.as_ref());
             let around = EvaluationInputs { now, plain, cost, deterministic, fluid };
             light.evaluate(&self.history.averages, &around);

@@ -178,7 +178,7 @@ impl Setting {
                 format!("B {}", s.budget)
             });
         }
-        if s.warp().greedy() {
+        if s.sampling().greedy() {
             words.push("greedy".into());
         } else {
             words.push(format!("T {}", s.temperature));

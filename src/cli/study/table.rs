@@ -16,7 +16,7 @@ use crate::cli::interrupt::Interrupt;
 use crate::cli::options::{self, whole};
 use crate::cli::overlap::{NamedFile, check_outputs};
 use crate::draft::{DrafterKind, ShapeKind, Widths};
-use crate::engine::{MAX_BUDGET, RunInfo};
+use crate::engine::{MAX_BUDGET, RunInfo, SearchSizes};
 use crate::hex::hex;
 use crate::registry::load_hardware;
 use crate::sanitize::sanitize_name;
@@ -331,7 +331,7 @@ impl TableRun<'_> {
             if key.drafter.is_some()
                 && settings.temperature > 0.0
                 && session.is_searched(record.step, look_every)
-                && let Some(mut search) = session.search(record.step, true)?
+                && let Some(mut search) = session.search(record.step, SearchSizes::All)?
             {
                 while search.refine()? {}
                 if let Some(curve) = search.curve() {

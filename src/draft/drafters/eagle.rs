@@ -65,9 +65,9 @@ impl Drafter for Eagle {
         }
         // If the step is begun again, the root's entry is run again to get its logits.
         self.decoder.truncate(entries - 1);
-        let known = self.decoder.len();
-        let Some(hidden) = request.target.hidden(known..entries) else { return Ok(()) };
-        let nodes = Node::chain(&request.tokens[known + 1..]);
+        let entered = self.decoder.len();
+        let Some(hidden) = request.target.hidden(entered..entries) else { return Ok(()) };
+        let nodes = Node::chain(&request.tokens[entered + 1..]);
         let path: Vec<usize> = (0..nodes.len()).collect();
         debug_assert_eq!(hidden.len() % (nodes.len() * self.fused), 0);
         self.decoder.append_with_hidden(

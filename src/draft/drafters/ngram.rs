@@ -47,7 +47,7 @@ struct Followers {
 pub struct Ngram {
     counts: HashMap<SuffixKey, Followers>,
     /// Number of tokens of the text that are counted.
-    seen: usize,
+    counted: usize,
 }
 
 impl Ngram {
@@ -106,16 +106,16 @@ impl Drafter for Ngram {
 
     fn reset(&mut self) {
         self.counts.clear();
-        self.seen = 0;
+        self.counted = 0;
     }
 
     fn begin(&mut self, request: &mut DraftRequest) -> Result<(), DraftError> {
-        for at in self.seen..request.tokens.len() {
+        for at in self.counted..request.tokens.len() {
             for n in 1..=at.min(ORDER) {
                 self.count(suffix(&request.tokens[at - n..at]), request.tokens[at]);
             }
         }
-        self.seen = request.tokens.len();
+        self.counted = request.tokens.len();
         Ok(())
     }
 

@@ -36,7 +36,7 @@ mod tests {
 
     #[test]
     fn chain_takes_the_best_candidate_within_limits() {
-        let law = |path: &[TokenId]| match path.len() {
+        let candidates_after = |path: &[TokenId]| match path.len() {
             0..5 => vec![
                 Candidate { token: path.len() as u32, q: 0.5 },
                 Candidate { token: 7, q: 0.25 },
@@ -48,7 +48,7 @@ mod tests {
         for (budget, depth, drafted) in
             [(1, 9, 0), (2, 9, 1), (4, 9, 3), (64, 2, 2), (64, 0, 0), (64, 9, 5)]
         {
-            let mut fixed = Fixed::new(law);
+            let mut fixed = Fixed::new(candidates_after);
             request.limits = Limits { budget, depth };
             let draft = grow(9, &mut fixed, &mut request).unwrap();
             assert_eq!(draft.tree.drafted(), drafted);

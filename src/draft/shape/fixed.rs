@@ -74,10 +74,10 @@ mod tests {
     use crate::engine::testing::TableDecoder;
 
     fn grown(widths: Widths, budget: usize, depth: usize) -> (Draft, usize) {
-        let law = |_: &[u32]| {
+        let candidates_after = |_: &[u32]| {
             [0.5, 0.25, 0.125].iter().zip(0..).map(|(&q, token)| Candidate { token, q }).collect()
         };
-        let mut fixed = Fixed::new(law);
+        let mut fixed = Fixed::new(candidates_after);
         let mut target = TableDecoder::new(8, 0);
         let mut request = DraftRequest::new(&[9], &mut target);
         request.limits = Limits { budget, depth };

@@ -62,8 +62,8 @@ pub(super) fn grow(
                 draft.asked.push(false);
                 draft.proposals.push(Proposal::default());
             }
-            let left = proposal.left_out().filter_map(of).take(WIDTH);
-            draft.cut.extend(left.map(|candidate| Cut { parent: node, candidate }));
+            let left_out = proposal.left_out().filter_map(of).take(WIDTH);
+            draft.cut.extend(left_out.map(|candidate| Cut { parent: node, candidate }));
             draft.proposals[node] = proposal;
         }
     }
@@ -141,9 +141,9 @@ mod tests {
         rule: Rule,
         draws: &[f64],
     ) -> (Draft, usize) {
-        let law =
+        let candidates_after =
             |_: &[TokenId]| (0..).zip(weights).map(|(token, &q)| Candidate { token, q }).collect();
-        let mut fixed = Fixed::new(law);
+        let mut fixed = Fixed::new(candidates_after);
         let mut target = TableDecoder::new(8, 0);
         let mut request = DraftRequest::new(&[7], &mut target);
         let mut draws = draws.iter().copied().cycle();

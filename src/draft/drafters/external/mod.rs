@@ -113,8 +113,9 @@ impl External {
             loop {
                 // The limit covers all lines of this step, even if they arrive faster than they are
                 // read.
-                let left = self.limit.checked_sub(began.elapsed()).ok_or(NoAnswer::TimedOut)?;
-                let line = process.receive_line(left)?;
+                let remaining =
+                    self.limit.checked_sub(began.elapsed()).ok_or(NoAnswer::TimedOut)?;
+                let line = process.receive_line(remaining)?;
                 match answer::parse_answer(
                     &line,
                     root,
@@ -355,7 +356,7 @@ mod tests {
         let marker = format!("77.{}", std::process::id());
         // Both before an answer and while the process lives on.
         drafted(&format!("sleep {marker} & sleep {marker}; true & exit 0"));
-        let left = || {
+        let running = || {
             let all = std::fs::read_dir("/proc").unwrap().flatten();
             let line = |entry: std::fs::DirEntry| std::fs::read(entry.path().join("cmdline")).ok();
             let named = |line: &Vec<u8>| {
@@ -365,12 +366,12 @@ mod tests {
         };
         // Processes that were killed vanish once their new parent has waited for them.
         for _ in 0..500 {
-            if left() == 0 {
+            if running() == 0 {
                 return;
             }
             std::thread::sleep(Duration::from_millis(10));
         }
-        panic!("{} processes are left", left());
+        panic!("{} processes are left", running());
     }
 
     #[test]

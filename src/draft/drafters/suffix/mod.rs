@@ -59,18 +59,18 @@ impl Suffix {
     /// Returns the estimate of the next token in order of falling q. Ties go to the lower id.
     fn estimate(&self, end: Match) -> Vec<Candidate> {
         let mut all: Vec<Candidate> = Vec::new();
-        let mut left = 1.0;
+        let mut remaining = 1.0;
         for context in self.automaton.contexts(end) {
             let trust = self.trust.weight(&context);
-            let each = left * trust / f64::from(context.total);
+            let each = remaining * trust / f64::from(context.total);
             all.extend(
                 context
                     .edges
                     .iter()
                     .map(|e| Candidate { token: e.token, q: each * f64::from(e.count) }),
             );
-            left *= 1.0 - trust;
-            if left < MIN_REMAINING_WEIGHT {
+            remaining *= 1.0 - trust;
+            if remaining < MIN_REMAINING_WEIGHT {
                 break;
             }
         }
@@ -273,21 +273,21 @@ mod tests {
             remember in any::<bool>(),
         ) {
             let cut = cut.min(text.len() - 1);
-            let told = |cuts: &[usize]| {
+            let estimate_after = |cuts: &[usize]| {
                 let mut suffix = Suffix::new(remember);
                 candidates_after(&mut suffix, &earlier, &[]);
                 suffix.reset();
                 cuts.iter().for_each(|&cut| drop(candidates_after(&mut suffix, &text[..cut], &[])));
                 (candidates_after(&mut suffix, &text, &[]), suffix)
             };
-            let (best, suffix) = told(&[1, cut]);
+            let (best, suffix) = estimate_after(&[1, cut]);
             prop_assert!(best.iter().map(|c| c.q).sum::<f64>() <= 1.0 + 1e-12);
             prop_assert!(best.iter().all(|c| c.q > 0.0));
             prop_assert!(best.is_sorted_by(|a, b| a.q > b.q || (a.q == b.q && a.token < b.token)));
             // The result is the same if the text arrives in more parts, and for a drafter made by
             // `at`.
             let all: Vec<usize> = (1..text.len()).collect();
-            prop_assert_eq!(&told(&all).0, &best);
+            prop_assert_eq!(&estimate_after(&all).0, &best);
             let mut target = TableDecoder::new(8, 0);
             let mut request = DraftRequest::new(&text, &mut target);
             let mut back = suffix.at(text.len()).unwrap();
