@@ -16,7 +16,7 @@ use criterion::measurement::WallTime;
 use criterion::{
     BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main,
 };
-use speclight::draft::{Drafter, Ngram, NoDraft};
+use speclight::draft::{Drafter, Ngram, NoDraft, Shape};
 use speclight::engine::{Session, Vocabulary};
 use speclight::model::cpu::{CpuDecoder, Kernel, Llama};
 use speclight::model::device::{DeviceChoice, default_threads};
@@ -143,7 +143,7 @@ fn step(c: &mut Criterion) {
     group.sample_size(20).measurement_time(Duration::from_secs(4));
     for (drafter, budget) in [("none", 1), ("ngram", 4), ("ngram", 16), ("ngram", 64)] {
         let drafters: Vec<Box<dyn Drafter>> = vec![Box::new(NoDraft), Box::new(Ngram::default())];
-        let settings = StepSettings::new(drafter, "best-first", budget, 0.0);
+        let settings = StepSettings::new(drafter, Shape::BestFirst, budget, 0.0);
         let target = model.decoder(1024).unwrap();
         let mut session =
             Session::new(target, drafters, Arc::clone(&vocabulary), settings).unwrap();

@@ -19,7 +19,8 @@ use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use speclight::cli::one_line;
 use speclight::draft::{
-    Drafter, Eagle, EarlyExit, Mix, ModelDrafter, Ngram, NoDraft, Oracle, Shape, Suffix,
+    Drafter, DrafterKind, Eagle, EarlyExit, Mix, ModelDrafter, Ngram, NoDraft, Oracle, Shape,
+    Suffix,
 };
 use speclight::engine::{MAX_BUDGET, Prompt, Session, Vocabulary};
 use speclight::model::device::DeviceChoice;
@@ -46,7 +47,7 @@ struct Options {
     #[arg(long, value_name = "NAME,..", value_delimiter = ',')]
     drafters: Vec<String>,
     /// Shapes to compare [default: all]
-    #[arg(long, value_name = "NAME,..", value_delimiter = ',', value_parser = shape)]
+    #[arg(long, value_name = "NAME,..", value_delimiter = ',')]
     shapes: Vec<Shape>,
     /// Budgets to compare, in tokens of a verify pass
     #[arg(long, value_name = "B,..", value_delimiter = ',', value_parser = budget, default_value = "2,3,4,8,16,32,64")]
@@ -63,11 +64,6 @@ struct Options {
     /// Passed by cargo.
     #[arg(long, hide = true)]
     bench: bool,
-}
-
-fn shape(name: &str) -> Result<Shape, String> {
-    Shape::named(name)
-        .ok_or_else(|| format!("give some of {}", Shape::ALL.map(Shape::name).join(", ")))
 }
 
 fn budget(value: &str) -> Result<usize, String> {
@@ -95,7 +91,7 @@ struct Row {
 }
 
 fn settings(drafter: &str, shape: Shape, budget: usize) -> StepSettings {
-    StepSettings::new(drafter, shape.name(), budget, 0.0)
+    StepSettings::new(drafter, shape, budget, 0.0)
 }
 
 fn run(options: &Options) -> anyhow::Result<()> {
@@ -111,7 +107,7 @@ fn run(options: &Options) -> anyhow::Result<()> {
     let capacity = longest.saturating_add(options.max_tokens).saturating_add(largest);
     let mut session = session(&model, sha256.as_deref(), capacity, options)?;
     let has: Vec<&str> =
-        session.drafters().map(|(name, _)| name).filter(|name| *name != "none").collect();
+        session.drafters().map(|info| info.kind.name()).filter(|name| *name != "none").collect();
     let drafters = if options.drafters.is_empty() {
         has.iter().map(|name| (*name).to_owned()).collect()
     } else {
@@ -184,7 +180,7 @@ fn run(options: &Options) -> anyhow::Result<()> {
     for row in std::iter::once(&plain).chain(&rows) {
         let (sum, StepSettings { drafter, shape, budget, .. }) =
             (row.tally.summary(None), &row.settings);
-        let text = if drafter == "none" { "the measure" } else { "the same" };
+        let text = if *drafter == DrafterKind::None { "the measure" } else { "the same" };
         println!(
             "{drafter:<10} {shape:<10} {budget:>6} {:>8} {:>8} {:>12.2}  {text}",
             sum.tokens, sum.steps, sum.tokens_per_step

@@ -18,7 +18,7 @@ use std::process::ExitCode;
 use anyhow::bail;
 use clap::Parser;
 use speclight::cli::one_line;
-use speclight::draft::Widths;
+use speclight::draft::{Shape, Widths};
 use speclight::engine::{EngineOptions, Prompt};
 use speclight::registry::Registry;
 use speclight::telemetry::StepSettings;
@@ -58,7 +58,7 @@ struct Options {
         value_delimiter = ',',
         default_value = "best-first,chain,fixed,static"
     )]
-    shapes: Vec<String>,
+    shapes: Vec<Shape>,
     /// Budget B: tokens of a verify pass
     #[arg(long, value_name = "B", default_value_t = 16)]
     budget: usize,
@@ -117,7 +117,7 @@ fn run(options: &Options) -> anyhow::Result<()> {
         .iter()
         .flat_map(|drafter| options.shapes.iter().map(move |shape| (drafter, shape)))
     {
-        let settings = StepSettings::new(drafter, shape, budget, temperature);
+        let settings = StepSettings::new(drafter.as_str(), *shape, budget, temperature);
         let engine = EngineOptions {
             model: options.model.clone().unwrap_or(Registry::load()?.default_name().to_owned()),
             draft_model: None,

@@ -7,7 +7,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use anyhow::Context as _;
-use speclight::draft::{Candidate, Context, DraftError, Drafter};
+use speclight::draft::{Candidate, DraftError, DraftRequest, Drafter, DrafterInfo, Shape};
 use speclight::engine::{Session, Vocabulary};
 use speclight::model::{Model, device::DeviceChoice};
 use speclight::telemetry::{StepSettings, Tally};
@@ -17,28 +17,26 @@ use speclight::tree::{TokenId, TokenTree};
 struct Latest(HashMap<TokenId, TokenId>);
 
 impl Drafter for Latest {
-    fn name(&self) -> &'static str {
-        "latest"
-    }
-    fn cost(&self) -> String {
-        "a look-up".into()
+    fn info(&self) -> DrafterInfo {
+        DrafterInfo::new("latest", "a look-up")
     }
     fn reset(&mut self) {
         self.0.clear();
     }
-    fn begin(&mut self, cx: &mut Context) -> Result<(), DraftError> {
-        self.0.extend(cx.tokens.windows(2).map(|pair| (pair[0], pair[1])));
+    fn begin(&mut self, request: &mut DraftRequest) -> Result<(), DraftError> {
+        self.0.extend(request.tokens.windows(2).map(|pair| (pair[0], pair[1])));
         Ok(())
     }
     fn propose(
         &mut self,
-        cx: &mut Context,
+        request: &mut DraftRequest,
         tree: &TokenTree,
         at: &[usize],
         _: usize,
     ) -> Result<Vec<Vec<Candidate>>, DraftError> {
-        let next =
-            |&node: &usize| self.0.get(&tree.token(node)).filter(|token| !cx.stop.contains(token));
+        let next = |&node: &usize| {
+            self.0.get(&tree.token(node)).filter(|token| !request.stop.contains(token))
+        };
         Ok(at
             .iter()
             .map(|node| next(node).map(|&token| Candidate { token, q: 0.5 }).into_iter().collect())
@@ -59,7 +57,7 @@ fn main() -> anyhow::Result<()> {
         model.tokenizer().token_bytes(),
         model.tokenizer().stop_tokens().to_vec(),
     ));
-    let settings = StepSettings::new("latest", "chain", 8, 0.0);
+    let settings = StepSettings::new("latest", Shape::Chain, 8, 0.0);
     let mut session = Session::new(
         model.decoder(2048)?,
         vec![Box::new(Latest::default())],

@@ -199,34 +199,34 @@ pub fn rank(logits: &[f32], token: TokenId) -> usize {
 }
 
 impl<'a> TokenDist<'a> {
-    /// Builds the distribution of `logits` (one per vocabulary token) under `warp`.
+    /// Builds the distribution of `logits` (one per vocabulary token) under `sampling`.
     ///
     /// # Errors
     /// If a logit is NaN or infinite, or there is none.
-    pub fn new(logits: &'a [f32], warp: &Sampling) -> Result<Self, NotFinite> {
+    pub fn new(logits: &'a [f32], sampling: &Sampling) -> Result<Self, NotFinite> {
         let (best, max) = argmax(logits)?;
-        let mut law =
+        let mut dist =
             TokenDist { logits, max, best, inv_t: 1.0, last: None, log_z: 0.0, sums: [0.0; 2] };
-        if warp.greedy() {
-            law.last = Some((max, best));
-            return Ok(law);
+        if sampling.greedy() {
+            dist.last = Some((max, best));
+            return Ok(dist);
         }
-        law.inv_t = 1.0 / warp.temperature;
-        if !law.inv_t.is_finite() {
+        dist.inv_t = 1.0 / sampling.temperature;
+        if !dist.inv_t.is_finite() {
             // Temperature below the smallest normal number: only the arg-max has any mass.
-            law.inv_t = 1.0;
-            law.last = Some((max, best));
-            return Ok(law);
+            dist.inv_t = 1.0;
+            dist.last = Some((max, best));
+            return Ok(dist);
         }
-        if let Some(k) = warp.top_k.filter(|&k| k < logits.len()) {
-            law.last = Some(law.nth(k.max(1) - 1));
+        if let Some(k) = sampling.top_k.filter(|&k| k < logits.len()) {
+            dist.last = Some(dist.nth(k.max(1) - 1));
         }
-        law.normalise();
-        if warp.top_p < 1.0 {
-            law.last = Some(law.nucleus(f64::from(warp.top_p.max(0.0))));
-            law.normalise();
+        dist.normalise();
+        if sampling.top_p < 1.0 {
+            dist.last = Some(dist.nucleus(f64::from(sampling.top_p.max(0.0))));
+            dist.normalise();
         }
-        Ok(law)
+        Ok(dist)
     }
 
     /// Builds the distribution that gives `best`, whose logit is `max`, probability 1.
@@ -246,9 +246,9 @@ impl<'a> TokenDist<'a> {
 
     /// Returns the distribution of the same logits at temperature 1, over the whole vocabulary.
     pub fn to_unmodified(&self) -> TokenDist<'a> {
-        let mut law = TokenDist { inv_t: 1.0, last: None, ..self.clone() };
-        law.normalise();
-        law
+        let mut dist = TokenDist { inv_t: 1.0, last: None, ..self.clone() };
+        dist.normalise();
+        dist
     }
 
     /// Returns the most probable token; ties go to the lower id.
@@ -666,23 +666,23 @@ mod tests {
     use proptest::prelude::*;
 
     /// Reference distribution by definition, in f64: sorted order, prefix by k, prefix by mass.
-    fn reference_distribution(logits: &[f32], warp: &Sampling) -> Vec<f64> {
+    fn reference_distribution(logits: &[f32], sampling: &Sampling) -> Vec<f64> {
         let mut order: Vec<usize> = (0..logits.len()).collect();
         order.sort_by(|&a, &b| logits[b].total_cmp(&logits[a]).then(a.cmp(&b)));
         let mut p = vec![0.0; logits.len()];
-        if warp.greedy() {
+        if sampling.greedy() {
             p[order[0]] = 1.0;
             return p;
         }
-        order.truncate(warp.top_k.unwrap_or(usize::MAX).max(1));
+        order.truncate(sampling.top_k.unwrap_or(usize::MAX).max(1));
         let top = f64::from(logits[order[0]]);
-        let e = |i: usize| ((f64::from(logits[i]) - top) / f64::from(warp.temperature)).exp();
+        let e = |i: usize| ((f64::from(logits[i]) - top) / f64::from(sampling.temperature)).exp();
         let total: f64 = order.iter().map(|&i| e(i)).sum();
         let (mut mass, mut keep) = (0.0, 0);
         for &i in &order {
             mass += e(i) / total;
             keep += 1;
-            if warp.top_p < 1.0 && mass >= f64::from(warp.top_p) {
+            if sampling.top_p < 1.0 && mass >= f64::from(sampling.top_p) {
                 break;
             }
         }
@@ -692,7 +692,7 @@ mod tests {
         p
     }
 
-    fn warps() -> impl Strategy<Value = Sampling> {
+    fn samplings() -> impl Strategy<Value = Sampling> {
         (
             0.3f32..2.0,
             prop_oneof![Just(1.0f32), 0.05f32..0.99],
@@ -703,39 +703,39 @@ mod tests {
 
     proptest! {
         #[test]
-        fn distribution_matches_its_definition(logits in prop::collection::vec(-12f32..12.0, 1..300), warp in warps()) {
-            let law = TokenDist::new(&logits, &warp).unwrap();
-            let hand = reference_distribution(&logits, &warp);
+        fn distribution_matches_its_definition(logits in prop::collection::vec(-12f32..12.0, 1..300), sampling in samplings()) {
+            let dist = TokenDist::new(&logits, &sampling).unwrap();
+            let hand = reference_distribution(&logits, &sampling);
             // A prefix sum that meets top-p to rounding may end one token off: skip those.
-            let near = hand.iter().filter(|&&p| p > 0.0).count() as i64 - (0..logits.len()).filter(|&t| law.p(t as u32) > 0.0).count() as i64;
-            prop_assume!(near == 0 || warp.top_p == 1.0);
+            let near = hand.iter().filter(|&&p| p > 0.0).count() as i64 - (0..logits.len()).filter(|&t| dist.p(t as u32) > 0.0).count() as i64;
+            prop_assume!(near == 0 || sampling.top_p == 1.0);
             let (mut h, mut m2) = (0.0, 0.0);
             for (t, &p) in hand.iter().enumerate() {
-                prop_assert!((law.p(t as u32) - p).abs() < 2e-6, "token {t}: {} for {p}", law.p(t as u32));
+                prop_assert!((dist.p(t as u32) - p).abs() < 2e-6, "token {t}: {} for {p}", dist.p(t as u32));
                 if p > 0.0 {
                     h -= p * p.ln();
                     m2 += p * p.ln() * p.ln();
                 }
             }
-            let m = law.moments();
+            let m = dist.moments();
             prop_assert!((m.entropy - h).abs() < 1e-5 && (m.second - m2).abs() < 1e-4, "{m:?} for {h}, {m2}");
         }
 
         #[test]
-        fn sampling_inverts_the_distribution(logits in prop::collection::vec(-6f32..6.0, 1..200), warp in warps(), u in 0f64..1.0) {
-            let law = TokenDist::new(&logits, &warp).unwrap();
-            let token = law.sample(u);
-            let below: f64 = (0..token).map(|t| law.p(t)).sum();
-            prop_assert!(law.p(token) > 0.0);
-            prop_assert!(below <= u + 1e-5 && u <= below + law.p(token) + 1e-5, "u {u}, [{below}, +{}]", law.p(token));
+        fn sampling_inverts_the_distribution(logits in prop::collection::vec(-6f32..6.0, 1..200), sampling in samplings(), u in 0f64..1.0) {
+            let dist = TokenDist::new(&logits, &sampling).unwrap();
+            let token = dist.sample(u);
+            let below: f64 = (0..token).map(|t| dist.p(t)).sum();
+            prop_assert!(dist.p(token) > 0.0);
+            prop_assert!(below <= u + 1e-5 && u <= below + dist.p(token) + 1e-5, "u {u}, [{below}, +{}]", dist.p(token));
         }
 
         #[test]
         fn sampling_without_tokens_inverts_the_rest(
-            logits in prop::collection::vec(-6f32..6.0, 1..200), warp in warps(), u in 0f64..1.0,
+            logits in prop::collection::vec(-6f32..6.0, 1..200), sampling in samplings(), u in 0f64..1.0,
             without in prop::collection::vec(any::<prop::sample::Index>(), 0..9), all in any::<bool>(),
         ) {
-            let law = TokenDist::new(&logits, &warp).unwrap();
+            let dist = TokenDist::new(&logits, &sampling).unwrap();
             let some: Vec<TokenId> = without.iter().map(|i| i.index(logits.len()) as TokenId).collect();
             let mut without = if all { (0..logits.len() as TokenId).collect() } else { some };
             without.dedup();
@@ -743,56 +743,56 @@ mod tests {
             once.sort_unstable();
             once.dedup();
             prop_assume!(once.len() == without.len());
-            let left: Vec<f64> = (0..).zip(&logits).map(|(t, _)| if without.contains(&t) { 0.0 } else { law.p(t) }).collect();
-            let mass: f64 = left.iter().sum();
-            let Some(token) = law.sample_without(u, &without) else {
+            let remaining: Vec<f64> = (0..).zip(&logits).map(|(t, _)| if without.contains(&t) { 0.0 } else { dist.p(t) }).collect();
+            let mass: f64 = remaining.iter().sum();
+            let Some(token) = dist.sample_without(u, &without) else {
                 prop_assert_eq!(mass, 0.0);
                 return Ok(());
             };
-            prop_assert!(left[token as usize] > 0.0);
-            let below: f64 = left[..token as usize].iter().sum();
+            prop_assert!(remaining[token as usize] > 0.0);
+            let below: f64 = remaining[..token as usize].iter().sum();
             // Where almost nothing is left, its sum is mostly rounding.
-            prop_assert!(mass < 1e-4 || (below <= u * mass + 1e-5 && u * mass <= below + left[token as usize] + 1e-5));
+            prop_assert!(mass < 1e-4 || (below <= u * mass + 1e-5 && u * mass <= below + remaining[token as usize] + 1e-5));
         }
 
         #[test]
-        fn surprisals_match_the_distribution(logits in prop::collection::vec(-12f32..12.0, 1..300), warp in warps(), cut in 0.1f32..20.0) {
-            let law = TokenDist::new(&logits, &warp).unwrap();
-            let mut seen = Vec::new();
-            law.surprisals(cut, |x, p| seen.push((x, p)));
-            let want: Vec<f64> = (0..logits.len()).map(|t| law.p(t as u32)).filter(|&p| p > 0.0).collect();
+        fn surprisals_match_the_distribution(logits in prop::collection::vec(-12f32..12.0, 1..300), sampling in samplings(), cut in 0.1f32..20.0) {
+            let dist = TokenDist::new(&logits, &sampling).unwrap();
+            let mut surprisals = Vec::new();
+            dist.surprisals(cut, |x, p| surprisals.push((x, p)));
+            let want: Vec<f64> = (0..logits.len()).map(|t| dist.p(t as u32)).filter(|&p| p > 0.0).collect();
             // A surprisal that meets the cut to rounding may fall on either side of it.
             let near = want.iter().filter(|p| (-p.ln() - f64::from(cut)).abs() < 1e-4).count();
             let want: Vec<f64> = want.into_iter().filter(|p| -p.ln() < f64::from(cut)).collect();
             prop_assume!(near == 0);
-            prop_assert_eq!(seen.len(), want.len());
-            for ((x, p), w) in seen.into_iter().zip(want) {
+            prop_assert_eq!(surprisals.len(), want.len());
+            for ((x, p), w) in surprisals.into_iter().zip(want) {
                 prop_assert!(x >= 0.0 && (p / w - 1.0).abs() < 1e-5, "{p} for {w}");
                 prop_assert!((f64::from(x) + w.ln()).abs() < 1e-5, "{x} for {}", -w.ln());
             }
         }
 
         #[test]
-        fn the_widest_instructions_give_the_same_bits(logits in prop::collection::vec(-12f32..12.0, 1..300), warp in warps(), cut in 0.1f32..20.0) {
-            let law = TokenDist::new(&logits, &warp).unwrap();
+        fn the_widest_instructions_give_the_same_bits(logits in prop::collection::vec(-12f32..12.0, 1..300), sampling in samplings(), cut in 0.1f32..20.0) {
+            let dist = TokenDist::new(&logits, &sampling).unwrap();
             let (mut got, mut want) = (Vec::new(), Vec::new());
-            law.surprisals(cut, |x, p| got.push((x.to_bits(), p.to_bits())));
+            dist.surprisals(cut, |x, p| got.push((x.to_bits(), p.to_bits())));
             // Compiled for the baseline instructions that every such CPU has.
-            if law.last == Some((law.max, law.best)) {
+            if dist.last == Some((dist.max, dist.best)) {
                 want.push((0f32.to_bits(), 1f64.to_bits()));
             } else {
-                law.surprisals_lanes(cut, &mut |x, p| want.push((x.to_bits(), p.to_bits())));
+                dist.surprisals_lanes(cut, &mut |x, p| want.push((x.to_bits(), p.to_bits())));
             }
             prop_assert_eq!(got, want);
         }
 
         #[test]
         fn rank_and_top_follow_the_order(logits in prop::collection::vec((-4i8..4).prop_map(f32::from), 1..100)) {
-            let law = TokenDist::new(&logits, &Sampling::PLAIN).unwrap();
-            let top = law.top(logits.len());
+            let dist = TokenDist::new(&logits, &Sampling::PLAIN).unwrap();
+            let top = dist.top(logits.len());
             prop_assert_eq!(top.len(), logits.len());
             for (r, &(t, _)) in top.iter().enumerate() {
-                prop_assert_eq!(law.rank(t), r);
+                prop_assert_eq!(dist.rank(t), r);
             }
             prop_assert_eq!(top[0].0, argmax(&logits).unwrap().0);
         }
@@ -832,12 +832,12 @@ mod tests {
     #[test]
     fn large_uniform_distribution_has_exact_moments() {
         let logits = vec![1.25f32; 50_000];
-        let law = TokenDist::new(&logits, &Sampling::PLAIN).unwrap();
-        let m = law.moments();
+        let dist = TokenDist::new(&logits, &Sampling::PLAIN).unwrap();
+        let m = dist.moments();
         let h = 50_000f64.ln();
         assert!((m.entropy - h).abs() < 1e-5 && (m.second - h * h).abs() < 1e-4, "{m:?}");
-        assert_eq!(law.sample(0.0), 0);
-        assert_eq!(law.sample(0.999_999_99), 49_999);
+        assert_eq!(dist.sample(0.0), 0);
+        assert_eq!(dist.sample(0.999_999_99), 49_999);
     }
 
     #[test]

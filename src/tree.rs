@@ -13,6 +13,22 @@ pub type TokenId = u32;
 /// Node 0 is the root, the pending token: already emitted but not yet in the cache. Nodes `1..len`
 /// are drafted. `len()` is therefore B, the number of tokens in one verify pass, and `drafted()` is
 /// P = B - 1. The two are never interchangeable; bounds.md uses both.
+///
+/// # Examples
+/// ```
+/// use speclight::tree::TokenTree;
+///
+/// // Two candidates follow the root, and one follows the first of them.
+/// let mut tree = TokenTree::new(7);
+/// let first = tree.push(0, 1, 0.6);
+/// tree.push(0, 2, 0.3);
+/// tree.push(first, 3, 0.5);
+/// assert_eq!((tree.len(), tree.drafted(), tree.max_depth()), (4, 3, 2));
+///
+/// // Target's probability of each node after its parent.
+/// let p = [1.0, 0.5, 0.25, 0.5];
+/// assert_eq!(tree.expected_accepted(|node| p[node]), 0.5 + 0.25 + 0.5 * 0.5);
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct TokenTree {
     tokens: Vec<TokenId>,

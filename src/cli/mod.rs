@@ -300,7 +300,7 @@ mod tests {
         };
         let settings = run.options.settings();
         assert_eq!(
-            (settings.drafter.as_str(), settings.budget, settings.auto, settings.temperature),
+            (settings.drafter.name(), settings.budget, settings.auto, settings.temperature),
             ("auto", 64, true, 0.0)
         );
     }

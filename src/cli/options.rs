@@ -5,22 +5,17 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use clap::builder::PossibleValuesParser;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use super::errors::warn_if_too_many_threads;
 use super::overlap::NamedFile;
 use super::prompts::{self, PromptError};
-use crate::draft::{DRAFTERS, MEMBERS, Shape, Widths};
+use crate::draft::{DrafterKind, MEMBERS, Shape, ShapeKind, Widths};
 use crate::engine::{AUTO_BUDGET, EngineOptions, MAX_BUDGET, Pace, Prompt};
 use crate::model::device::DeviceChoice;
 use crate::registry::Registry;
 use crate::telemetry::StepSettings;
 use crate::verify::Rule;
-
-/// Drafters that can be members of a mix, by name.
-pub const MIXABLE: [&str; 6] = ["ngram", "suffix", "early-exit", "eagle", "model", "external"];
-/// Names of the tree shapes, as given to `--shape`.
-pub const SHAPES: [&str; 4] = ["chain", "fixed", "best-first", "static"];
 
 /// Model, drafting, sampling and prompts of a run.
 #[derive(Args, Clone, Debug)]
@@ -46,9 +41,9 @@ pub struct DecodeOptions {
     /// process (--external). mix: several drafters merged in one tree (--mix). auto: suffix and
     /// eagle merged, each used only where it is expected to raise tokens per second; the budget
     /// defaults to auto. oracle: the target itself, to show drafts with perfect knowledge.
-    #[arg(long, value_name = "NAME", default_value = "auto", hide_default_value = true, value_parser = PossibleValuesParser::new(DRAFTERS),
+    #[arg(long, value_name = "NAME", default_value = "auto", hide_default_value = true, value_parser = drafter_parser(),
           hide_possible_values = true, help_heading = "Drafting")]
-    pub drafter: String,
+    pub drafter: DrafterKind,
     /// Second model with the same vocabulary, for --drafter model
     #[arg(
         long,
@@ -110,9 +105,9 @@ pub struct DecodeOptions {
     ///
     /// The default is fixed with --fixed, static with --verify rejection or greedy-first, and chain
     /// with --verify block.
-    #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(SHAPES),
+    #[arg(long, value_name = "NAME", value_parser = shape_parser(ShapeKind::ALL),
           hide_possible_values = true, help_heading = "Drafting")]
-    pub shape: Option<String>,
+    pub shape: Option<ShapeKind>,
     /// Children per node at each depth for --shape fixed [default: derived from the budget]
     ///
     /// Numbers separated by commas, from the root down, such as 4,2,2,1,1.
@@ -291,27 +286,27 @@ const MONITOR_TEMPERATURE: f32 = 0.7;
 #[cfg(feature = "tui")]
 pub const MONITOR_SEARCH_INTERVAL: usize = 16;
 
-/// Names of the drafters that a mix merges.
+/// Drafters that a mix merges.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Members(pub Vec<String>);
+pub struct Members(pub Vec<DrafterKind>);
 
 impl DecodeOptions {
     /// Returns the tree shape of the first step; the default depends on the verification rule.
     fn shape(&self) -> Shape {
         let fixed = Shape::Fixed(self.fixed.unwrap_or(Widths::DEFAULT));
-        let asked = self.shape.as_deref().and_then(Shape::named);
+        let chosen = self.shape;
         let usual = match self.verify {
             _ if self.fixed.is_some() => fixed,
             Rule::Match => Shape::BestFirst,
             Rule::Rejection | Rule::GreedyFirst => Shape::Static,
             Rule::Block => Shape::Chain,
         };
-        asked.map_or(usual, |shape| shape.with_widths(self.fixed.unwrap_or(Widths::DEFAULT)))
+        chosen.map_or(usual, |kind| kind.with_widths(self.fixed.unwrap_or(Widths::DEFAULT)))
     }
 
     /// Returns the settings of the first step.
     pub fn settings(&self) -> StepSettings {
-        let usual = if self.drafter == "auto" {
+        let usual = if self.drafter == DrafterKind::Auto {
             Budget::AUTO
         } else {
             Budget { most: DEFAULT_BUDGET, auto: false }
@@ -319,7 +314,7 @@ impl DecodeOptions {
         let budget = self.budget.unwrap_or(usual);
         StepSettings {
             drafter: self.drafter.clone(),
-            shape: self.shape().name(),
+            shape: self.shape(),
             budget: budget.most,
             auto: budget.auto,
             verify: self.verify,
@@ -424,6 +419,19 @@ impl DecodeOptions {
     }
 }
 
+/// Returns a parser of the name of a built-in drafter.
+fn drafter_parser() -> impl TypedValueParser<Value = DrafterKind> {
+    PossibleValuesParser::new(DrafterKind::names(|_| true)).map(DrafterKind::from)
+}
+
+/// Returns a parser of the names of these shapes.
+pub(super) fn shape_parser<const N: usize>(
+    kinds: [ShapeKind; N],
+) -> impl TypedValueParser<Value = ShapeKind> {
+    PossibleValuesParser::new(kinds.map(ShapeKind::name))
+        .try_map(|name| ShapeKind::from_name(&name).ok_or("there is no such shape"))
+}
+
 /// Parses a whole number from `least` to `most`; an error starts with `what`.
 pub(super) fn whole(value: &str, least: usize, most: usize, what: &str) -> Result<usize, String> {
     match value.parse::<usize>() {
@@ -448,16 +456,17 @@ fn rule(value: &str) -> Result<Rule, String> {
 }
 
 pub(super) fn mix(value: &str) -> Result<Members, String> {
-    let names: Vec<String> = value.split(',').map(|name| name.trim().to_owned()).collect();
-    let known = names.iter().all(|name| MIXABLE.contains(&name.as_str()));
-    let twice = names.iter().enumerate().any(|(i, name)| names[..i].contains(name));
-    if !known || twice || !(2..=MEMBERS).contains(&names.len()) {
+    let kinds: Vec<DrafterKind> =
+        value.split(',').map(|name| DrafterKind::from(name.trim())).collect();
+    let twice = kinds.iter().enumerate().any(|(i, kind)| kinds[..i].contains(kind));
+    let mixable = kinds.iter().all(DrafterKind::can_be_mixed);
+    if !mixable || twice || !(2..=MEMBERS).contains(&kinds.len()) {
         return Err(format!(
             "give two to {MEMBERS} different drafters of {}, such as suffix,early-exit",
-            MIXABLE.join(", ")
+            DrafterKind::names(DrafterKind::can_be_mixed).join(", ")
         ));
     }
-    Ok(Members(names))
+    Ok(Members(kinds))
 }
 
 pub(super) fn timeout(value: &str) -> Result<f64, String> {
@@ -529,11 +538,31 @@ mod tests {
     }
 
     #[test]
+    fn help_lists_every_drafter_and_shape() {
+        let mut command = <Cli as clap::CommandFactory>::command();
+        command.build();
+        let help = |name: &str| {
+            let option = command.get_arguments().find(|option| option.get_id() == name).unwrap();
+            option.get_long_help().or(option.get_help()).unwrap().to_string()
+        };
+        let drafters = help("drafter").replace(['\n', '\r'], " ");
+        let names = DrafterKind::names(|_| true);
+        let (last, others) = names.split_last().unwrap();
+        assert!(drafters.starts_with(&format!("Drafter: {} or {last} ", others.join(", "))));
+        assert!(names.iter().all(|name| drafters.contains(&format!(" {name}: "))), "{drafters}");
+        let shapes = help("shape").replace(['\n', '\r'], " ");
+        let names = ShapeKind::ALL.map(ShapeKind::name);
+        let (last, others) = names.split_last().unwrap();
+        assert!(shapes.starts_with(&format!("Tree shape: {} or {last} ", others.join(", "))));
+        assert!(names.iter().all(|name| shapes.contains(&format!("{name}: "))), "{shapes}");
+    }
+
+    #[test]
     fn defaults() {
         let options = monitor(&[]).unwrap().options;
         let settings = StepSettings {
             drafter: "auto".into(),
-            shape: "best-first".into(),
+            shape: Shape::BestFirst,
             budget: 64,
             auto: true,
             verify: Rule::Match,
@@ -549,7 +578,7 @@ mod tests {
 
     #[test]
     fn widths_are_those_of_the_fixed_shape() {
-        let shape = |args: &[&str]| monitor(args).unwrap().options.settings().shape;
+        let shape = |args: &[&str]| monitor(args).unwrap().options.settings().shape.name();
         assert_eq!(shape(&["--shape", "fixed"]), "fixed");
         assert_eq!(shape(&["--fixed", "4,2,1"]), "fixed 4,2,1");
         assert_eq!(shape(&["--fixed", "4,2,1", "--shape", "fixed"]), "fixed 4,2,1");
@@ -566,7 +595,7 @@ mod tests {
         let cli = Cli::try_parse_from(args.split_whitespace()).unwrap();
         let Some(Command::Run(run)) = cli.command else { panic!("not run") };
         let settings = run.options.settings();
-        assert_eq!((settings.drafter.as_str(), settings.budget, settings.seed), ("oracle", 64, 7));
+        assert_eq!((settings.drafter.name(), settings.budget, settings.seed), ("oracle", 64, 7));
         assert_eq!((settings.temperature, settings.top_p, settings.top_k), (0.7, 0.9, Some(40)));
         assert_eq!(run.options.prompts.len(), 2);
         assert_eq!((run.json, run.look_every), (Some(PathBuf::from("-")), 8));

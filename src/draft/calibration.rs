@@ -51,7 +51,7 @@ pub struct Calibration {
     /// Knots of the piecewise linear map per depth class, as (logit of q, shift). The shift is
     /// added to the logit. Empty before the first observation.
     bends: [Vec<(f64, f64)>; DEPTHS],
-    room: RegressionBuffers,
+    buffers: RegressionBuffers,
 }
 
 /// Buffers of the regression, reused from step to step.
@@ -59,8 +59,16 @@ pub struct Calibration {
 struct RegressionBuffers {
     /// Weight and value of each observed class.
     points: Vec<(f64, f64)>,
-    /// Weight, value, and number of pooled points.
-    pools: Vec<(f64, f64, usize)>,
+    pools: Vec<PooledPoints>,
+}
+
+/// Neighboring points of an isotonic regression that share one value.
+#[derive(Clone, Copy, Debug)]
+struct PooledPoints {
+    weight: f64,
+    value: f64,
+    /// Number of points.
+    count: usize,
 }
 
 /// Weighted sums over the nodes of one class.
@@ -74,7 +82,7 @@ struct Cell {
 
 impl Calibration {
     /// Updates the map with one step's verified nodes, after decaying older observations.
-    pub fn learn(&mut self, seen: impl Iterator<Item = Observation>) {
+    pub fn learn(&mut self, observed: impl Iterator<Item = Observation>) {
         for cell in self.cells.iter_mut().flatten() {
             *cell = Cell {
                 weight: cell.weight * KEEP,
@@ -83,7 +91,7 @@ impl Calibration {
                 logit: cell.logit * KEEP,
             };
         }
-        for Observation { q, depth, weight, p } in seen {
+        for Observation { q, depth, weight, p } in observed {
             let x = logit(q);
             let cell = &mut self.cells[Self::depth(depth)]
                 [(x - LOWEST).clamp(0.0, LEVELS as f64 - 1.0) as usize];
@@ -94,7 +102,7 @@ impl Calibration {
                 logit: cell.logit + weight * x,
             };
         }
-        let RegressionBuffers { points, pools } = &mut self.room;
+        let RegressionBuffers { points, pools } = &mut self.buffers;
         for (cells, bends) in self.cells.iter().zip(&mut self.bends) {
             bends.clear();
             points.clear();
@@ -142,19 +150,21 @@ impl Calibration {
 /// 1955).
 fn isotonic<'a>(
     points: &[(f64, f64)],
-    pools: &'a mut Vec<(f64, f64, usize)>,
+    pools: &'a mut Vec<PooledPoints>,
 ) -> impl Iterator<Item = f64> + 'a {
     pools.clear();
     for &(weight, value) in points {
-        pools.push((weight, value, 1));
-        while let [.., (w0, v0, n0), (w1, v1, n1)] = pools[..]
-            && v0 > v1
+        pools.push(PooledPoints { weight, value, count: 1 });
+        while let [.., before, last] = pools[..]
+            && before.value > last.value
         {
+            let weight = before.weight + last.weight;
+            let value = (before.weight * before.value + last.weight * last.value) / weight;
             pools.truncate(pools.len() - 2);
-            pools.push((w0 + w1, (w0 * v0 + w1 * v1) / (w0 + w1), n0 + n1));
+            pools.push(PooledPoints { weight, value, count: before.count + last.count });
         }
     }
-    pools.iter().flat_map(|&(_, value, count)| std::iter::repeat_n(value, count))
+    pools.iter().flat_map(|pool| std::iter::repeat_n(pool.value, pool.count))
 }
 
 #[cfg(test)]
@@ -166,23 +176,31 @@ mod tests {
 
     #[test]
     fn calibration_starts_at_q_and_converges_to_p() {
-        let mut known = Calibration::default();
-        assert_eq!(known.calibrate(0.7, 1), 0.7);
+        let mut calibration = Calibration::default();
+        assert_eq!(calibration.calibrate(0.7, 1), 0.7);
         let mut tree = TokenTree::new(0);
         let a = tree.push(0, 1, 0.7);
         tree.push(a, 2, 0.9);
         for _ in 0..200 {
-            known.learn(VerifyFeedback::new(&tree, &[1.0, 0.25, 0.5], &[]).observations());
+            calibration.learn(VerifyFeedback::new(&tree, &[1.0, 0.25, 0.5], &[]).observations());
         }
-        assert!((known.calibrate(0.7, 1) - 0.25).abs() < 0.02, "{}", known.calibrate(0.7, 1));
+        assert!(
+            (calibration.calibrate(0.7, 1) - 0.25).abs() < 0.02,
+            "{}",
+            calibration.calibrate(0.7, 1)
+        );
         // The child's parent is reached with probability 0.25, so the child has that weight.
-        assert!((known.calibrate(0.9, 2) - 0.5).abs() < 0.05, "{}", known.calibrate(0.9, 2));
+        assert!(
+            (calibration.calibrate(0.9, 2) - 0.5).abs() < 0.05,
+            "{}",
+            calibration.calibrate(0.9, 2)
+        );
         assert_eq!(
-            known.calibrate_tree(&tree),
-            [1.0, known.calibrate(0.7, 1), known.calibrate(0.9, 2)]
+            calibration.calibrate_tree(&tree),
+            [1.0, calibration.calibrate(0.7, 1), calibration.calibrate(0.9, 2)]
         );
         // Depth 3 has no observations.
-        assert_eq!(known.calibrate(0.9, 3), 0.9);
+        assert_eq!(calibration.calibrate(0.9, 3), 0.9);
     }
 
     #[test]
@@ -203,12 +221,12 @@ mod tests {
             seen in prop::collection::vec((0.0f64..=1.0, 1usize..7, 0.0f64..=1.0, 0.0f64..=1.0), 0..60),
             mut asked in prop::collection::vec(prop_oneof![0.0f64..=1.0, Just(1e-300), Just(1.0 - 1e-16)], 2..20), depth in 0usize..9,
         ) {
-            let mut known = Calibration::default();
+            let mut calibration = Calibration::default();
             for step in seen.chunks(5) {
-                known.learn(step.iter().map(|&(q, depth, weight, p)| Observation { q, depth, weight, p }));
+                calibration.learn(step.iter().map(|&(q, depth, weight, p)| Observation { q, depth, weight, p }));
             }
             asked.sort_by(f64::total_cmp);
-            let mapped: Vec<f64> = asked.iter().map(|&q| known.calibrate(q, depth)).collect();
+            let mapped: Vec<f64> = asked.iter().map(|&q| calibration.calibrate(q, depth)).collect();
             prop_assert!(mapped.iter().all(|p| (0.0..=1.0).contains(p)), "{:?}", mapped);
             prop_assert!(mapped.windows(2).all(|w| w[0] <= w[1] + 1e-9), "{:?}", mapped);
         }

@@ -1,6 +1,7 @@
-//! Cost gate: a pass of a drafter's own model must pay for itself. [`CostModel`] is the cost model that
-//! the automatic budget sets before each step. With it, [`CostGate`] decides if the next pass saves
-//! more time than it takes.
+//! Cost gate: a pass of a drafter's own model must pay for itself.
+//!
+//! The automatic budget sets a [`CostModel`] before each step. With it, [`CostGate`] decides if the
+//! next pass saves more time than it takes.
 
 /// Cost model that drafting must pay for in the next step.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -25,57 +26,38 @@ const NEW: f64 = 0.1;
 /// Interval at which a rejected pass is run all the same. Its time and yield may have changed.
 const EXPLORATION_INTERVAL: usize = 32;
 
-/// Running estimate of what passes of one drafter cost and yield. Without a [`CostModel`], every pass
-/// is run and no clock is read.
+/// Running estimate of what passes of one drafter cost and yield.
 #[derive(Clone, Debug, Default)]
 pub(super) struct CostGate {
-    worth: Option<CostModel>,
     /// Moving average of the seconds of a pass.
     seconds: Option<f64>,
     /// Moving average of the best child's probability, given that its parent is reached.
-    share: Option<f64>,
-    refused: usize,
+    best_child: Option<f64>,
+    /// Number of passes rejected in a row.
+    rejected: usize,
 }
 
 impl CostGate {
-    /// Sets the cost model; `None` disables gating.
-    pub fn set_cost_model(&mut self, worth: Option<CostModel>) {
-        self.worth = worth;
-    }
-
-    /// Returns `true` if the drafter backs off and no pass is run at all.
-    pub fn backs_off(&self) -> bool {
-        self.worth.is_some_and(|worth| worth.back_off)
-    }
-
-    /// Returns `true` if passes are gated by cost.
-    pub fn is_enabled(&self) -> bool {
-        self.worth.is_some()
-    }
-
     /// Expected savings in seconds from proposing below a node with reach probability `reach`.
-    /// Infinite without a cost model.
-    fn gain(&self, reach: f64) -> f64 {
-        self.worth.map_or(f64::INFINITY, |worth| {
-            reach * self.share.unwrap_or(1.0) * worth.seconds_per_token - worth.seconds_per_node
-        })
+    fn gain(&self, model: &CostModel, reach: f64) -> f64 {
+        reach * self.best_child.unwrap_or(1.0) * model.seconds_per_token - model.seconds_per_node
     }
 
     /// Returns `true` if a node pays for its place in a pass that runs anyway.
-    pub fn node_pays(&self, reach: f64) -> bool {
-        self.gain(reach) > 0.0
+    pub fn node_pays(&self, model: &CostModel, reach: f64) -> bool {
+        self.gain(model, reach) > 0.0
     }
 
     /// Returns `true` if a pass over nodes with these reach probabilities pays for itself.
-    pub fn pass_pays(&mut self, reached: impl Iterator<Item = f64>) -> bool {
-        let Some(seconds) = self.seconds.filter(|_| self.is_enabled()) else { return true };
-        let gain: f64 = reached.map(|reach| self.gain(reach).max(0.0)).sum();
+    pub fn pass_pays(&mut self, model: &CostModel, reached: impl Iterator<Item = f64>) -> bool {
+        let Some(seconds) = self.seconds else { return true };
+        let gain: f64 = reached.map(|reach| self.gain(model, reach).max(0.0)).sum();
         if gain >= seconds {
-            self.refused = 0;
+            self.rejected = 0;
             return true;
         }
-        self.refused += 1;
-        self.refused.is_multiple_of(EXPLORATION_INTERVAL)
+        self.rejected += 1;
+        self.rejected.is_multiple_of(EXPLORATION_INTERVAL)
     }
 
     /// Updates the estimates with the seconds of a pass and its nodes. `children` has, for each
@@ -87,7 +69,7 @@ impl CostGate {
         }
         update_moving_average(&mut self.seconds, seconds);
         if reached > 0.0 {
-            update_moving_average(&mut self.share, below / reached);
+            update_moving_average(&mut self.best_child, below / reached);
         }
     }
 }
@@ -106,46 +88,32 @@ mod tests {
 
     #[test]
     fn passes_run_only_if_they_save_more_than_they_take() {
-        let mut thrift = CostGate::default();
-        thrift.learn(3.0, [(1.0, 0.5), (0.5, 0.5)].into_iter());
-        // Without a cost model, every pass is run.
-        assert!(
-            thrift.pass_pays([1e-9].into_iter()) && thrift.node_pays(0.0) && !thrift.is_enabled()
-        );
-        thrift.set_cost_model(Some(CostModel {
-            seconds_per_token: 10.0,
-            seconds_per_node: 1.0,
-            back_off: false,
-        }));
+        let mut gate = CostGate::default();
+        gate.learn(3.0, [(1.0, 0.5), (0.5, 0.5)].into_iter());
+        let model = CostModel { seconds_per_token: 10.0, seconds_per_node: 1.0, back_off: false };
+        let mut pays = |reached: &[f64]| gate.pass_pays(&model, reached.iter().copied());
         // 0.8 * 0.5 * 10 - 1 = 3. The second node's gain would be negative and counts as 0.
-        assert!(
-            thrift.pass_pays([0.8, 0.1].into_iter()) && !thrift.pass_pays([0.79, 0.1].into_iter())
-        );
-        assert!(thrift.node_pays(0.21) && !thrift.node_pays(0.2));
+        assert!(pays(&[0.8, 0.1]) && !pays(&[0.79, 0.1]));
         // Two nodes together.
-        assert!(thrift.pass_pays([0.5, 0.5].into_iter()));
-        let made =
-            (0..10 * EXPLORATION_INTERVAL).filter(|_| thrift.pass_pays([0.1].into_iter())).count();
+        assert!(pays(&[0.5, 0.5]));
+        let made = (0..10 * EXPLORATION_INTERVAL).filter(|_| pays(&[0.1])).count();
         assert_eq!(made, 10);
+        assert!(gate.node_pays(&model, 0.21) && !gate.node_pays(&model, 0.2));
     }
 
     #[test]
     fn gate_adapts_to_pass_time_and_yield() {
-        let mut thrift = CostGate::default();
-        thrift.set_cost_model(Some(CostModel {
-            seconds_per_token: 1.0,
-            seconds_per_node: 0.0,
-            back_off: false,
-        }));
-        assert!(thrift.pass_pays([0.0].into_iter()), "nothing is known yet");
-        thrift.learn(0.5, [(1.0, 1.0)].into_iter());
-        assert!(thrift.pass_pays([0.6].into_iter()));
-        (0..60).for_each(|_| thrift.learn(0.5, [(1.0, 0.25)].into_iter()));
-        assert!(!thrift.pass_pays([0.6].into_iter()));
-        (0..60).for_each(|_| thrift.learn(0.1, std::iter::empty()));
-        assert!(thrift.pass_pays([0.6].into_iter()));
+        let mut gate = CostGate::default();
+        let model = CostModel { seconds_per_token: 1.0, seconds_per_node: 0.0, back_off: false };
+        assert!(gate.pass_pays(&model, [0.0].into_iter()), "nothing is known yet");
+        gate.learn(0.5, [(1.0, 1.0)].into_iter());
+        assert!(gate.pass_pays(&model, [0.6].into_iter()));
+        (0..60).for_each(|_| gate.learn(0.5, [(1.0, 0.25)].into_iter()));
+        assert!(!gate.pass_pays(&model, [0.6].into_iter()));
+        (0..60).for_each(|_| gate.learn(0.1, std::iter::empty()));
+        assert!(gate.pass_pays(&model, [0.6].into_iter()));
         // An outlier: one pass that took an hour.
-        thrift.learn(3600.0, std::iter::empty());
-        assert!(thrift.pass_pays([0.6].into_iter()));
+        gate.learn(3600.0, std::iter::empty());
+        assert!(gate.pass_pays(&model, [0.6].into_iter()));
     }
 }

@@ -21,15 +21,15 @@ pub struct VerifyFeedback {
 
 impl VerifyFeedback {
     /// Combines a verified tree and its `p` with cut candidates and theirs. `p` has the target's
-    /// probability of each node, and `left` that of each cut candidate.
-    pub fn new(tree: &TokenTree, p: &[f64], left: &[(Cut, f64)]) -> VerifyFeedback {
+    /// probability of each node, and `left_out` that of each cut candidate.
+    pub fn new(tree: &TokenTree, p: &[f64], left_out: &[(Cut, f64)]) -> VerifyFeedback {
         let reached = tree.path_products(|i| p[i]);
         let own = (0..tree.len()).map(|i| tree.parent(i).map_or(1.0, |parent| reached[parent]));
-        let weight = own.chain(left.iter().map(|_| 1.0)).collect();
-        let p = p.iter().copied().chain(left.iter().map(|(_, p)| *p)).collect();
+        let weight = own.chain(left_out.iter().map(|_| 1.0)).collect();
+        let p = p.iter().copied().chain(left_out.iter().map(|(_, p)| *p)).collect();
         let mut all = tree.clone();
-        all.reserve(left.len());
-        for (Cut { parent, candidate }, _) in left {
+        all.reserve(left_out.len());
+        for (Cut { parent, candidate }, _) in left_out {
             all.push(*parent, candidate.token, candidate.q);
         }
         VerifyFeedback { tree: all, p, weight }

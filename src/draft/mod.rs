@@ -6,6 +6,8 @@ mod calibration;
 mod cost_gate;
 pub(crate) mod drafters;
 mod feedback;
+mod info;
+mod request;
 pub mod shape;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -23,39 +25,15 @@ pub use drafters::none::NoDraft;
 pub use drafters::oracle::{Oracle, OracleSearch};
 pub use drafters::suffix::Suffix;
 pub use feedback::VerifyFeedback;
-pub use shape::{BudgetCut, Cut, Draft, Limits, Plan, Planner, Shape, Widths, YieldEstimate};
+pub use info::{DrafterInfo, DrafterKind, ModelUse};
+pub use request::DraftRequest;
+pub use shape::{
+    BudgetCut, ChildSampler, Cut, Draft, Limits, Plan, Planner, Shape, ShapeKind, UnknownShape,
+    Widths, YieldEstimate,
+};
 
-use crate::distribution::Sampling;
-use crate::model::{Decoder, ForwardError};
+use crate::model::ForwardError;
 use crate::tree::{TokenId, TokenTree};
-
-/// Names of all drafters, in the order in which the monitor cycles through them. A run offers those
-/// whose requirements are met, such as a draft model or a trained head.
-pub const DRAFTERS: [&str; 10] = [
-    "none",
-    "ngram",
-    "suffix",
-    "early-exit",
-    "eagle",
-    "model",
-    "external",
-    "mix",
-    "auto",
-    "oracle",
-];
-
-/// State of the text and the target that a drafter may use.
-pub struct Context<'a> {
-    /// All tokens so far, prompt and output. The last one is the pending token (the root).
-    pub tokens: &'a [TokenId],
-    /// Target model, with all tokens but the pending one committed and no uncommitted nodes. A
-    /// drafter that uses it must discard what it appended before [`Drafter::end`] returns.
-    pub target: &'a mut dyn Decoder,
-    /// Sampling parameters of the target.
-    pub warp: &'a Sampling,
-    /// Tokens that end a text. They are never drafted, since nothing can follow them.
-    pub stop: &'a [TokenId],
-}
 
 /// Token that a drafter proposes as a child of a node.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -82,48 +60,84 @@ pub enum DraftError {
 }
 
 /// Source of draft candidates. One object serves a whole text and gets every step's outcome.
+///
+/// # Examples
+/// A drafter that proposes the token of the node once more:
+///
+/// ```
+/// # use std::sync::Arc;
+/// # use speclight::model::Config;
+/// # use speclight::model::cpu::{CpuDecoder, Llama};
+/// # use speclight::model::format::quant::TensorFormat;
+/// # use speclight::model::format::weights::Weights;
+/// use speclight::draft::shape::grow;
+/// use speclight::draft::{
+///     Candidate, DraftError, DraftRequest, Drafter, DrafterInfo, Limits, Plan, Shape,
+/// };
+/// use speclight::tree::TokenTree;
+///
+/// struct Repeat;
+///
+/// impl Drafter for Repeat {
+///     fn info(&self) -> DrafterInfo {
+///         DrafterInfo::new("repeat", "nothing")
+///     }
+///     fn reset(&mut self) {}
+///     fn begin(&mut self, _: &mut DraftRequest) -> Result<(), DraftError> {
+///         Ok(())
+///     }
+///     fn propose(
+///         &mut self,
+///         _: &mut DraftRequest,
+///         tree: &TokenTree,
+///         nodes: &[usize],
+///         _: usize,
+///     ) -> Result<Vec<Vec<Candidate>>, DraftError> {
+///         let again = |&node: &usize| vec![Candidate { token: tree.token(node), q: 0.5 }];
+///         Ok(nodes.iter().map(again).collect())
+///     }
+///     fn at(&self, _: usize) -> Result<Box<dyn Drafter>, DraftError> {
+///         Ok(Box::new(Repeat))
+///     }
+/// }
+///
+/// # let config = Config {
+/// #     dim: 96,
+/// #     ffn: 160,
+/// #     layers: 3,
+/// #     heads: 6,
+/// #     kv_heads: 2,
+/// #     head_dim: 16,
+/// #     vocab: 64,
+/// #     context: 256,
+/// #     eps: 1e-5,
+/// #     rope_base: 1e4,
+/// #     rope_scaling: None,
+/// # };
+/// # let weights = Weights::random(config, TensorFormat::Q4_1, true, 5)?;
+/// # let mut target = CpuDecoder::new(Arc::new(Llama::load(&weights, 1)?), 256);
+/// let mut request = DraftRequest {
+///     limits: Limits { budget: 4, depth: 8 },
+///     ..DraftRequest::new(&[1, 2, 3], &mut target)
+/// };
+/// let draft = grow(Shape::Chain, &mut Repeat, &mut request, &Plan::default())?;
+/// assert_eq!(draft.tree.tokens(), [3, 3, 3, 3]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub trait Drafter: Send {
-    /// Returns the name, as used in settings and on the command line.
-    fn name(&self) -> &'static str;
-
-    /// Describes the cost of a draft, in weights read and passes run.
-    fn cost(&self) -> String;
-
-    /// Returns the names of the drafters whose candidates it merges; by default its own name.
-    fn members(&self) -> Vec<&'static str> {
-        vec![self.name()]
-    }
+    /// Describes the drafter. The result must always be the same.
+    fn info(&self) -> DrafterInfo;
 
     /// Starts a new text and forgets the old one.
     fn reset(&mut self);
 
-    /// Announces the tree size of the next step, for drafters that need it in advance.
-    fn limits(&mut self, _limits: Limits) {}
-
-    /// Sets the cost model for the next step; `None` disables cost gating. With a cost model, a
-    /// drafter that runs a model skips passes that save less time than they take.
-    fn worth(&mut self, _worth: Option<CostModel>) {}
-
-    /// Sets whether children will be sampled from the candidates from now on. By default, the best
-    /// candidates become children.
-    fn drawn(&mut self, _drawn: bool) {}
-
-    /// Returns `true` if proposing runs a model and therefore takes time.
-    fn costly(&self) -> bool {
-        false
-    }
-
-    /// Returns `true` if it can also draft without running a model. It does so when asked to back
-    /// off ([`CostModel::back_off`]).
-    fn frugal(&self) -> bool {
-        false
-    }
-
-    /// Begins a step whose root is the last of `cx.tokens`.
+    /// Begins a step whose root is the last of the request's tokens.
+    ///
+    /// The requests of later calls in the same step are equal.
     ///
     /// # Errors
     /// See [`DraftError`].
-    fn begin(&mut self, cx: &mut Context) -> Result<(), DraftError>;
+    fn begin(&mut self, request: &mut DraftRequest) -> Result<(), DraftError>;
 
     /// Returns the candidates below each of `nodes`, at most `width` per node.
     ///
@@ -137,7 +151,7 @@ pub trait Drafter: Send {
     /// See [`DraftError`].
     fn propose(
         &mut self,
-        cx: &mut Context,
+        request: &mut DraftRequest,
         tree: &TokenTree,
         nodes: &[usize],
         width: usize,
@@ -149,10 +163,10 @@ pub trait Drafter: Send {
     }
 
     /// Ends drafting for this step. The target must be left as it was at [`Drafter::begin`].
-    fn end(&mut self, _cx: &mut Context) {}
+    fn end(&mut self, _request: &mut DraftRequest) {}
 
     /// Returns the member that proposed each node of a tree grown in this step. Values are indices
-    /// into [`Drafter::members`]. If several members proposed a node, it is the one that gave it
+    /// into [`DrafterInfo::members`]. If several members proposed a node, it is the one that gave it
     /// the highest probability.
     fn origins(&self, tree: &TokenTree) -> Vec<usize> {
         vec![0; tree.len()]
@@ -160,7 +174,7 @@ pub trait Drafter: Send {
 
     /// Receives the outcome of the verify pass over this step's tree. The accepted tokens
     /// themselves arrive with the next [`Drafter::begin`].
-    fn learn(&mut self, _verified: &VerifyFeedback) {}
+    fn learn(&mut self, _feedback: &VerifyFeedback) {}
 
     /// Takes the description of an error in this step that did not end the run. It is one line.
     fn notice(&mut self) -> Option<String> {

@@ -3,8 +3,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use super::{Candidate, Context, DraftError, Drafter, VerifyFeedback};
-use crate::distribution::Sampling;
+use super::{Candidate, DraftError, DraftRequest, Drafter, DrafterInfo, VerifyFeedback};
 use crate::engine::testing::TableDecoder;
 use crate::tree::{TokenId, TokenTree};
 
@@ -15,15 +14,15 @@ pub fn candidates_after(
     stop: &[TokenId],
 ) -> Vec<Candidate> {
     let mut target = TableDecoder::new(8, 0);
-    let mut cx = Context { tokens: text, target: &mut target, warp: &Sampling::PLAIN, stop };
-    drafter.begin(&mut cx).unwrap();
+    let mut request = DraftRequest { stop, ..DraftRequest::new(text, &mut target) };
+    drafter.begin(&mut request).unwrap();
     let tree = TokenTree::new(text[text.len() - 1]);
-    drafter.propose(&mut cx, &tree, &[0], 8).unwrap().remove(0)
+    drafter.propose(&mut request, &tree, &[0], 8).unwrap().remove(0)
 }
 
-/// Drafter whose candidates depend on the path alone: `law(path)`, without stop tokens.
+/// Drafter whose candidates depend on the path alone: `propose_after(path)`, without stop tokens.
 pub struct Fixed<F: Fn(&[TokenId]) -> Vec<Candidate> + Send> {
-    law: F,
+    propose_after: F,
     /// Number of calls of `propose`.
     pub rounds: usize,
     /// Outcomes that `learn` received.
@@ -31,25 +30,22 @@ pub struct Fixed<F: Fn(&[TokenId]) -> Vec<Candidate> + Send> {
 }
 
 impl<F: Fn(&[TokenId]) -> Vec<Candidate> + Send> Fixed<F> {
-    pub fn new(law: F) -> Self {
-        Self { law, rounds: 0, feedback: Arc::default() }
+    pub fn new(propose_after: F) -> Self {
+        Self { propose_after, rounds: 0, feedback: Arc::default() }
     }
 }
 
 impl<F: Fn(&[TokenId]) -> Vec<Candidate> + Send> Drafter for Fixed<F> {
-    fn name(&self) -> &'static str {
-        "fixed"
-    }
-    fn cost(&self) -> String {
-        String::new()
+    fn info(&self) -> DrafterInfo {
+        DrafterInfo::new("fixed", "")
     }
     fn reset(&mut self) {}
-    fn begin(&mut self, _: &mut Context) -> Result<(), DraftError> {
+    fn begin(&mut self, _: &mut DraftRequest) -> Result<(), DraftError> {
         Ok(())
     }
     fn propose(
         &mut self,
-        _: &mut Context,
+        _: &mut DraftRequest,
         tree: &TokenTree,
         nodes: &[usize],
         width: usize,
@@ -57,15 +53,15 @@ impl<F: Fn(&[TokenId]) -> Vec<Candidate> + Send> Drafter for Fixed<F> {
         self.rounds += 1;
         let below = |&node: &usize| {
             let path: Vec<TokenId> = tree.path(node).into_iter().map(|n| tree.token(n)).collect();
-            let mut best = (self.law)(&path);
+            let mut best = (self.propose_after)(&path);
             best.sort_by(|a, b| b.q.total_cmp(&a.q).then(a.token.cmp(&b.token)));
             best.truncate(width);
             best
         };
         Ok(nodes.iter().map(below).collect())
     }
-    fn learn(&mut self, verified: &VerifyFeedback) {
-        self.feedback.lock().unwrap().push(verified.clone());
+    fn learn(&mut self, feedback: &VerifyFeedback) {
+        self.feedback.lock().unwrap().push(feedback.clone());
     }
     fn at(&self, _: usize) -> Result<Box<dyn Drafter>, DraftError> {
         Err(DraftError::Unfit("a drafter for tests has one text".into()))

@@ -25,7 +25,7 @@ proptest! {
         seed in any::<u64>(), budget in 2usize..20, temperature in 0.3f32..1.5, tokens in 1usize..60
     ) {
         let table = TableDecoder::new(5, seed);
-        let warp = Sampling { temperature, top_p: 1.0, top_k: None };
+        let sampling = Sampling { temperature, top_p: 1.0, top_k: None };
         let (out, records) = run(&mut session(&table, &[], settings("ngram", "best-first", budget, temperature)), &[1, 2], tokens);
         let text = [&[1, 2][..], &out].concat();
         // Reference pool, filled from the table.
@@ -34,8 +34,8 @@ proptest! {
         for record in &records {
             for _ in &record.emitted {
                 let row = table.row(&text[..at], LAYERS);
-                let law = TokenDist::new(&row, &warp).unwrap();
-                pool.add(&law, law.moments());
+                let dist = TokenDist::new(&row, &sampling).unwrap();
+                pool.add(&dist, dist.moments());
                 at += 1;
             }
             let (fluid, floor) = pool.fluid_and_floor(budget - 1).unwrap();
@@ -58,7 +58,7 @@ proptest! {
     ) {
         let table = TableDecoder::new(vocab, seed);
         let settings = settings(DRAFTERS[drafter], if chain { "chain" } else { "best-first" }, budget, temperature);
-        let warp = settings.warp();
+        let sampling = settings.sampling();
         let mut session = session(&table, &stop, settings);
         let (out, records) = run(&mut session, &[1, 0], 50);
         let text = [&[1, 0][..], &out].concat();
@@ -73,8 +73,8 @@ proptest! {
             prop_assert!(children().all(|c| record.tree.tokens[c] != miss.token));
             let at = before(record, &text).len() + record.accepted;
             let row = table.row(&text[..at], LAYERS);
-            let law = TokenDist::new(&row, &warp).unwrap();
-            prop_assert_eq!((miss.p, miss.rank), (law.p(miss.token), law.rank(miss.token)));
+            let dist = TokenDist::new(&row, &sampling).unwrap();
+            prop_assert_eq!((miss.p, miss.rank), (dist.p(miss.token), dist.rank(miss.token)));
             let pi: f64 = record.entropy.iter().map(|e| e.p).product();
             prop_assert_eq!(miss.pi, pi);
             prop_assert_eq!((miss.q.is_some(), miss.q), (miss.draft_rank.is_some(), record.bonus_q));

@@ -12,8 +12,8 @@ use crate::tree::{TokenId, TokenTree};
 /// host.
 pub(super) struct NodeDistributions<'a> {
     target: &'a dyn Decoder,
-    warp: Sampling,
-    law: Vec<Option<TokenDist<'a>>>,
+    sampling: Sampling,
+    dists: Vec<Option<TokenDist<'a>>>,
     plain: Vec<Option<TokenDist<'a>>>,
     reduced: Option<Reductions>,
 }
@@ -35,13 +35,15 @@ impl<'a> NodeDistributions<'a> {
     /// If the device fails.
     pub fn new(
         target: &'a dyn Decoder,
-        warp: Sampling,
+        sampling: Sampling,
         tree: &TokenTree,
     ) -> Result<Self, ForwardError> {
-        let whole = warp.greedy()
-            || warp.top_k.is_none() && warp.top_p >= 1.0 && (1.0 / warp.temperature).is_finite();
+        let whole = sampling.greedy()
+            || sampling.top_k.is_none()
+                && sampling.top_p >= 1.0
+                && (1.0 / sampling.temperature).is_finite();
         let reduced = if whole {
-            let own = Some(warp.temperature).filter(|&own| own != 1.0 && !warp.greedy());
+            let own = Some(sampling.temperature).filter(|&own| own != 1.0 && !sampling.greedy());
             let tokens: Vec<_> = tree
                 .nodes()
                 .map(|node| (tree.parent(node).unwrap_or(0), tree.token(node)))
@@ -52,8 +54,8 @@ impl<'a> NodeDistributions<'a> {
         };
         Ok(Self {
             target,
-            warp,
-            law: vec![None; tree.len()],
+            sampling,
+            dists: vec![None; tree.len()],
             plain: vec![None; tree.len()],
             reduced,
         })
@@ -70,23 +72,23 @@ impl<'a> NodeDistributions<'a> {
 
     /// Returns the distribution that is sampled from at `node`.
     pub fn sampled(&mut self, node: usize) -> Result<&TokenDist<'a>, NotFinite> {
-        let law = match (self.law[node].take(), self.reduced(node)) {
-            (Some(law), _) => law,
-            (None, Some((plain, _))) if self.warp.greedy() => {
+        let dist = match (self.dists[node].take(), self.reduced(node)) {
+            (Some(dist), _) => dist,
+            (None, Some((plain, _))) if self.sampling.greedy() => {
                 TokenDist::one_hot(plain.best, plain.max)
             }
-            _ => TokenDist::new(self.target.logits(node), &self.warp)?,
+            _ => TokenDist::new(self.target.logits(node), &self.sampling)?,
         };
-        Ok(self.law[node].insert(law))
+        Ok(self.dists[node].insert(dist))
     }
 
     /// Returns the model's own distribution at `node`, at temperature 1.
     fn plain(&mut self, node: usize) -> Result<&TokenDist<'a>, NotFinite> {
-        if self.warp == Sampling::PLAIN {
+        if self.sampling == Sampling::PLAIN {
             return self.sampled(node);
         }
         let plain = match self.plain[node].take() {
-            Some(law) => law,
+            Some(dist) => dist,
             None => self.sampled(node)?.to_unmodified(),
         };
         Ok(self.plain[node].insert(plain))
@@ -116,10 +118,10 @@ impl<'a> NodeDistributions<'a> {
     /// When greedy on a device that reduced the logits, only the most probable one is known.
     pub fn best(&mut self, node: usize, n: usize) -> Result<Vec<(TokenId, f64)>, NotFinite> {
         match self.reduced(node) {
-            Some((plain, _)) if self.warp.greedy() => {
+            Some((plain, _)) if self.sampling.greedy() => {
                 Ok(vec![(plain.best, plain.p(plain.max, 1.0))])
             }
-            _ if self.warp.greedy() => Ok(self.plain(node)?.top(n)),
+            _ if self.sampling.greedy() => Ok(self.plain(node)?.top(n)),
             _ => Ok(self.sampled(node)?.top(n)),
         }
     }
@@ -136,14 +138,14 @@ impl<'a> NodeDistributions<'a> {
                 self.reduced.as_ref().and_then(|all| all.tokens.get(node - 1))
         {
             let p_plain = plain.p(logit, 1.0);
-            let p = match self.warp.greedy() {
+            let p = match self.sampling.greedy() {
                 true => TokenDist::one_hot(plain.best, plain.max).p(token),
-                false => own.p(logit, 1.0 / self.warp.temperature),
+                false => own.p(logit, 1.0 / self.sampling.temperature),
             };
             return Ok(TokenStats { p, p_plain, rank });
         }
-        let law = self.sampled(parent)?;
-        let (p, rank) = (law.p(token), law.rank(token));
+        let dist = self.sampled(parent)?;
+        let (p, rank) = (dist.p(token), dist.rank(token));
         Ok(TokenStats { p, p_plain: self.plain(parent)?.p(token), rank })
     }
 }

@@ -7,19 +7,19 @@ use anyhow::anyhow;
 
 use super::EngineOptions;
 use crate::draft::{
-    DRAFTERS, Drafter, Eagle, EarlyExit, External, Mix, ModelDrafter, Ngram, NoDraft, Oracle,
+    Drafter, DrafterKind, Eagle, EarlyExit, External, Mix, ModelDrafter, Ngram, NoDraft, Oracle,
     Suffix,
 };
 use crate::model::load::Model;
 use crate::model::{Config, Head};
 
 /// Default members of a mix, if there is a head.
-const MIXED: [&str; 2] = ["suffix", "eagle"];
+const MIXED: [DrafterKind; 2] = [DrafterKind::Suffix, DrafterKind::Eagle];
 /// Default members of a mix without a head, then of one without early exit too.
 ///
 /// A model of one layer has no early exit.
-const MIXED_WITHOUT_HEAD: [&str; 2] = ["suffix", "early-exit"];
-const MIXED_WITHOUT_EXIT: [&str; 2] = ["suffix", "ngram"];
+const MIXED_WITHOUT_HEAD: [DrafterKind; 2] = [DrafterKind::Suffix, DrafterKind::EarlyExit];
+const MIXED_WITHOUT_EXIT: [DrafterKind; 2] = [DrafterKind::Suffix, DrafterKind::Ngram];
 
 /// Inputs from which drafters are built.
 pub(super) struct DrafterBuilder<'a> {
@@ -38,77 +38,81 @@ pub(super) struct DrafterBuilder<'a> {
 }
 
 impl DrafterBuilder<'_> {
-    /// Builds all drafters available in this run, in the order of [`DRAFTERS`].
+    /// Builds all drafters available in this run, in the order of [`DrafterKind::ALL`].
     ///
     /// # Errors
     /// If a drafter does not fit the target.
     pub fn build_all(&self) -> anyhow::Result<Vec<Box<dyn Drafter>>> {
         let mut all = Vec::new();
-        for name in DRAFTERS {
-            all.extend(self.one(name)?);
+        for kind in DrafterKind::ALL {
+            all.extend(self.build(&kind)?);
         }
         Ok(all)
     }
 
-    /// Builds the drafter called `name`, or returns `None` if its prerequisites are missing.
-    fn one(&self, name: &str) -> anyhow::Result<Option<Box<dyn Drafter>>> {
+    /// Builds the drafter of this kind, or returns `None` if its prerequisites are missing.
+    fn build(&self, kind: &DrafterKind) -> anyhow::Result<Option<Box<dyn Drafter>>> {
         let layers = self.target.layers;
-        Ok(match name {
-            "none" => Some(Box::new(NoDraft)),
-            "ngram" => Some(Box::new(Ngram::default())),
-            "suffix" => Some(Box::new(Suffix::new(self.options.remember))),
-            "early-exit" => {
+        Ok(match kind {
+            DrafterKind::None => Some(Box::new(NoDraft)),
+            DrafterKind::Ngram => Some(Box::new(Ngram::default())),
+            DrafterKind::Suffix => Some(Box::new(Suffix::new(self.options.remember))),
+            DrafterKind::EarlyExit => {
                 let exit = match self.options.exit_layers {
                     Some(after) => Some(EarlyExit::new(after, layers)?),
                     None => EarlyExit::default_exit(self.adapter, layers)?,
                 };
                 exit.map(|exit| Box::new(exit) as Box<dyn Drafter>)
             }
-            "eagle" => {
+            DrafterKind::Eagle => {
                 self.head.map(|head| Box::new(Eagle::new(head, self.capacity)) as Box<dyn Drafter>)
             }
-            "model" => match self.second {
+            DrafterKind::Model => match self.second {
                 Some((name, second)) => {
                     let decoder = second.decoder(self.capacity.min(second.config().context))?;
                     Some(Box::new(ModelDrafter::new(decoder, name, self.target.vocab)))
                 }
                 None => None,
             },
-            "external" => match &self.options.external {
+            DrafterKind::External => match &self.options.external {
                 Some((command, limit)) => Some(Box::new(External::new(command, *limit)?)),
                 None => None,
             },
-            "mix" => Some(Box::new(self.mix("mix", self.options.mix.as_deref())?)),
-            "auto" => Some(Box::new(self.mix("auto", None)?.with_model_only_if_sampled())),
-            "oracle" => Some(Box::new(Oracle::default())),
-            _ => None,
+            DrafterKind::Mix => {
+                Some(Box::new(self.mix(DrafterKind::Mix, self.options.mix.as_deref())?))
+            }
+            DrafterKind::Auto => {
+                Some(Box::new(self.mix(DrafterKind::Auto, None)?.with_model_only_if_sampled()))
+            }
+            DrafterKind::Oracle => Some(Box::new(Oracle::default())),
+            DrafterKind::Custom(_) => None,
         })
     }
 
-    /// Builds a mix called `name` of the requested members.
+    /// Builds a mix of the requested members.
     ///
     /// Without a request it takes the first default whose members are all available.
-    fn mix(&self, name: &'static str, asked: Option<&[String]>) -> anyhow::Result<Mix> {
+    fn mix(&self, kind: DrafterKind, requested: Option<&[DrafterKind]>) -> anyhow::Result<Mix> {
         let mut members = Vec::new();
-        for name in asked.into_iter().flatten() {
-            members.push(self.one(name)?.ok_or_else(|| {
+        for member in requested.into_iter().flatten() {
+            members.push(self.build(member)?.ok_or_else(|| {
                 anyhow!(
-                    "--mix {name}: this run has no such drafter (model needs --draft-model, external --external, eagle a head for \
+                    "--mix {member}: this run has no such drafter (model needs --draft-model, external --external, eagle a head for \
                      the model)"
                 )
             })?);
         }
-        if asked.is_none() {
-            for names in [MIXED, MIXED_WITHOUT_HEAD, MIXED_WITHOUT_EXIT] {
+        if requested.is_none() {
+            for kinds in [MIXED, MIXED_WITHOUT_HEAD, MIXED_WITHOUT_EXIT] {
                 members.clear();
-                for name in names {
-                    members.extend(self.one(name)?);
+                for member in &kinds {
+                    members.extend(self.build(member)?);
                 }
-                if members.len() == names.len() {
+                if members.len() == kinds.len() {
                     break;
                 }
             }
         }
-        Ok(Mix::new(name, members)?)
+        Ok(Mix::new(kind, members)?)
     }
 }

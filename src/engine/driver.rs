@@ -60,24 +60,24 @@ pub fn spawn(
     options: EngineOptions,
     sink: impl FnMut(Event) -> bool + Send + 'static,
 ) -> (Sender<Command>, JoinHandle<()>) {
-    let (commands, orders) = mpsc::channel();
+    let (sender, commands) = mpsc::channel();
     let mut sink = sink;
-    let work = move || drive(options, &orders, &mut sink);
+    let work = move || drive(options, &commands, &mut sink);
     let thread =
         thread::Builder::new().name("engine".into()).spawn(work).expect("a thread for the engine");
-    (commands, thread)
+    (sender, thread)
 }
 
 /// Runs the engine on the caller's thread until it ends, as described at [`spawn`].
 ///
-/// While paused it blocks on `orders`.
+/// While paused it blocks on `commands`.
 pub fn drive(
     options: EngineOptions,
-    orders: &Receiver<Command>,
+    commands: &Receiver<Command>,
     sink: &mut dyn FnMut(Event) -> bool,
 ) {
-    drive_with(options, orders, sink, |options, tell| {
-        load(options, tell).map_err(|error| format_error_chain(&error))
+    drive_with(options, commands, sink, |options, report| {
+        load(options, report).map_err(|error| format_error_chain(&error))
     });
 }
 
@@ -86,7 +86,7 @@ pub fn drive(
 /// `load` reports its progress as a description and the fraction done. Its error is one line.
 pub(super) fn drive_with(
     options: EngineOptions,
-    orders: &Receiver<Command>,
+    commands: &Receiver<Command>,
     sink: &mut dyn FnMut(Event) -> bool,
     load: impl FnOnce(&EngineOptions, &mut dyn FnMut(&str, Option<f64>)) -> Result<Engine, String>,
 ) {
@@ -108,7 +108,7 @@ pub(super) fn drive_with(
                 prompts,
                 max_tokens,
                 once,
-                orders,
+                commands,
                 waiting: VecDeque::new(),
                 sink,
                 present,
@@ -119,7 +119,7 @@ pub(super) fn drive_with(
                 load,
                 probe_credit: 0.0,
                 costed: false,
-                told_cost: None,
+                reported_cost: None,
                 kept_cost: Instant::now(),
                 finished: HashSet::new(),
                 look_every: 0,
@@ -173,7 +173,7 @@ struct Driver<'a> {
     prompts: Vec<Prompt>,
     max_tokens: usize,
     once: bool,
-    orders: &'a Receiver<Command>,
+    commands: &'a Receiver<Command>,
     /// Commands that arrived during an oracle search.
     waiting: VecDeque<Command>,
     sink: &'a mut dyn FnMut(Event) -> bool,
@@ -193,7 +193,7 @@ struct Driver<'a> {
     /// Set once a measurement of the pass cost was attempted.
     costed: bool,
     /// Pass cost in the last [`Event::Cost`].
-    told_cost: Option<CostCurve>,
+    reported_cost: Option<CostCurve>,
     /// Time of the last write of the pass cost to the cache folder.
     kept_cost: Instant,
     /// Greedy texts that were completed, by prompt and settings. Repeating one gives the same text.
@@ -213,7 +213,7 @@ impl Driver<'_> {
         let mut info = self.engine.info.clone();
         info.prompts = self.prompts.iter().map(|prompt| prompt.text.clone()).collect();
         let settings = self.engine.session.settings().clone();
-        self.tell(Event::Ready { info: Arc::new(info), settings })?;
+        self.send(Event::Ready { info: Arc::new(info), settings })?;
         self.report_cost()?;
         let wait = std::mem::take(&mut self.paused);
         self.next()?;
@@ -221,24 +221,24 @@ impl Driver<'_> {
             self.pause()?;
         }
         loop {
-            while let Some(order) = self.order()? {
-                self.obey(order)?;
+            while let Some(command) = self.next_command()? {
+                self.apply(command)?;
             }
             self.advance()?;
         }
     }
 
-    fn tell(&mut self, event: Event) -> Result<(), End> {
+    fn send(&mut self, event: Event) -> Result<(), End> {
         if (self.sink)(event) { Ok(()) } else { Err(End::Quit) }
     }
 
     /// Returns the next command.
     ///
     /// While paused it refines the oracle search, if any, and then blocks for a command.
-    fn order(&mut self) -> Result<Option<Command>, End> {
+    fn next_command(&mut self) -> Result<Option<Command>, End> {
         loop {
-            if let Some(order) = self.ordered()? {
-                return Ok(Some(order));
+            if let Some(command) = self.received_command()? {
+                return Ok(Some(command));
             }
             if !self.paused {
                 return self.wait_for_pace();
@@ -250,7 +250,7 @@ impl Driver<'_> {
         if self.plain.count == 0 && self.steps > 0 {
             self.time_plain()?;
         }
-        self.orders.recv().map(Some).map_err(|_| End::Quit)
+        self.commands.recv().map(Some).map_err(|_| End::Quit)
     }
 
     /// Waits until the pace allows the next step; returns a command that arrives before.
@@ -262,8 +262,8 @@ impl Driver<'_> {
             return Ok(None);
         }
         let warm_up = if wait < COLD_AFTER { Duration::ZERO } else { Session::warm_up_time(wait) };
-        match self.orders.recv_timeout(wait - warm_up) {
-            Ok(order) => Ok(Some(order)),
+        match self.commands.recv_timeout(wait - warm_up) {
+            Ok(command) => Ok(Some(command)),
             Err(RecvTimeoutError::Disconnected) => Err(End::Quit),
             Err(RecvTimeoutError::Timeout) => {
                 self.engine.session.warm_up(warm_up).map_err(End::failed)?;
@@ -273,27 +273,27 @@ impl Driver<'_> {
     }
 
     /// Returns the next command if one has arrived.
-    fn ordered(&mut self) -> Result<Option<Command>, End> {
-        if let Some(order) = self.waiting.pop_front() {
-            return Ok(Some(order));
+    fn received_command(&mut self) -> Result<Option<Command>, End> {
+        if let Some(command) = self.waiting.pop_front() {
+            return Ok(Some(command));
         }
-        match self.orders.try_recv() {
-            Ok(order) => Ok(Some(order)),
+        match self.commands.try_recv() {
+            Ok(command) => Ok(Some(command)),
             Err(TryRecvError::Disconnected) => Err(End::Quit),
             Err(TryRecvError::Empty) => Ok(None),
         }
     }
 
-    fn obey(&mut self, order: Command) -> Result<(), End> {
+    fn apply(&mut self, command: Command) -> Result<(), End> {
         // Any other kind of command stops the oracle search.
-        if !matches!(order, Command::Look(_) | Command::SearchEvery(_) | Command::Pace(_)) {
+        if !matches!(command, Command::Look(_) | Command::SearchEvery(_) | Command::Pace(_)) {
             self.stop_search()?;
         }
-        match order {
+        match command {
             Command::Pause => self.pause(),
             Command::Resume => {
                 self.paused = false;
-                self.tell(Event::Resumed)
+                self.send(Event::Resumed)
             }
             // A running engine steps on its own, so that one more step means nothing.
             Command::Step if self.paused => {
@@ -306,8 +306,8 @@ impl Driver<'_> {
                 self.pace = pace;
                 Ok(())
             }
-            Command::Settings(wish) => match self.engine.session.set(wish.clone()) {
-                Ok(()) => self.tell(Event::Settings(wish)),
+            Command::Settings(settings) => match self.engine.session.set(settings.clone()) {
+                Ok(()) => self.send(Event::Settings(settings)),
                 Err(why) => self.refuse(&why),
             },
             Command::Prompt(index) if index < self.prompts.len() => self.begin(index).map(drop),
@@ -346,11 +346,11 @@ impl Driver<'_> {
 
     fn pause(&mut self) -> Result<(), End> {
         self.paused = true;
-        self.tell(Event::Paused)
+        self.send(Event::Paused)
     }
 
     fn refuse(&mut self, why: &dyn Display) -> Result<(), End> {
-        self.tell(Event::Refused(line(why)))
+        self.send(Event::Refused(line(why)))
     }
 
     /// Returns true if there is a text that has not ended.
@@ -369,13 +369,13 @@ impl Driver<'_> {
         let (step, seconds, plain) =
             (record.step, record.time.total(), record.settings.is_plain_decoding());
         self.steps += 1;
-        self.tell(Event::Step(Arc::new(record)))?;
+        self.send(Event::Step(Arc::new(record)))?;
         if self.engine.session.is_searched(step, self.look_every) {
             self.search_now(step)?;
         }
         let ending = self.engine.session.ending();
         if let Some(fluid) = self.engine.session.fluid(ending.is_some()) {
-            self.tell(Event::Fluid(Arc::new(fluid)))?;
+            self.send(Event::Fluid(Arc::new(fluid)))?;
         }
         // Before the text is reported as ended, since these measurements belong to it.
         self.time_passes(seconds, plain, ending.is_some())?;
@@ -383,7 +383,7 @@ impl Driver<'_> {
             if let Some(key) = self.text_key() {
                 self.finished.insert(key);
             }
-            self.tell(Event::PromptEnded { ending })?;
+            self.send(Event::PromptEnded { ending })?;
         }
         Ok(())
     }
@@ -419,12 +419,12 @@ impl Driver<'_> {
             let took = session.probe().map_err(End::failed)?;
             self.probe_credit -= took.unwrap_or(self.probe_credit);
         }
-        if ended || self.told_cost.is_none() {
+        if ended || self.reported_cost.is_none() {
             self.report_cost()?;
         }
         let session = &mut self.engine.session;
         if let Some(load) = self.load.read(|| session.times().and_then(|times| times.spread())) {
-            self.tell(Event::Load(load))?;
+            self.send(Event::Load(load))?;
             self.report_cost()?;
         }
         Ok(())
@@ -433,13 +433,13 @@ impl Driver<'_> {
     /// Reports the pass cost if it changed, and writes it to the cache at intervals.
     fn report_cost(&mut self) -> Result<(), End> {
         let Some(cost) = self.engine.session.cost() else { return Ok(()) };
-        let differs = |told: &CostCurve| {
+        let differs = |reported: &CostCurve| {
             let off = |&(batch, seconds): &(usize, f64)| {
-                (told.seconds(batch) / seconds - 1.0).abs() > COST_CHANGE
+                (reported.seconds(batch) / seconds - 1.0).abs() > COST_CHANGE
             };
-            told.largest() != cost.largest() || cost.points().iter().any(off)
+            reported.largest() != cost.largest() || cost.points().iter().any(off)
         };
-        if self.told_cost.as_ref().is_some_and(|told| !differs(told)) {
+        if self.reported_cost.as_ref().is_some_and(|reported| !differs(reported)) {
             return Ok(());
         }
         let cost = cost.clone();
@@ -447,8 +447,8 @@ impl Driver<'_> {
             self.kept_cost = Instant::now();
             self.engine.keep_cost();
         }
-        self.told_cost = Some(cost.clone());
-        self.tell(Event::Cost(cost))
+        self.reported_cost = Some(cost.clone());
+        self.send(Event::Cost(cost))
     }
 
     /// Returns the current prompt and settings if decoding is greedy.
@@ -457,7 +457,7 @@ impl Driver<'_> {
     fn text_key(&self) -> Option<(usize, String)> {
         let settings = self.engine.session.settings();
         let key = || serde_json::to_string(settings).ok();
-        self.present.filter(|_| settings.warp().greedy()).zip(key())
+        self.present.filter(|_| settings.sampling().greedy()).zip(key())
     }
 
     /// Starts the next prompt of the list that isn't rejected; pauses if all are.
@@ -484,12 +484,12 @@ impl Driver<'_> {
     /// Switches sampled texts to the next seed, so that repeated prompts give other texts.
     fn next_seed(&mut self) -> Result<(), End> {
         let settings = self.engine.session.settings();
-        if settings.warp().greedy() {
+        if settings.sampling().greedy() {
             return Ok(());
         }
         let next = StepSettings { seed: settings.seed.wrapping_add(1), ..settings.clone() };
         self.engine.session.set(next.clone()).map_err(End::failed)?;
-        self.tell(Event::Settings(next))
+        self.send(Event::Settings(next))
     }
 
     /// Starts a prompt and returns true, or reports why it was rejected.
@@ -507,7 +507,7 @@ impl Driver<'_> {
             return self.refuse(&format!("prompt {}: {why}", prompt.id)).map(|()| false);
         }
         if self.writing() {
-            self.tell(Event::PromptEnded { ending: Ending::Interrupted })?;
+            self.send(Event::PromptEnded { ending: Ending::Interrupted })?;
         }
         let began = Instant::now();
         self.engine.session.start(&prompt.id, &tokens, self.max_tokens).map_err(End::failed)?;
@@ -517,7 +517,7 @@ impl Driver<'_> {
             self.engine.session.mark_repeated();
         }
         let Prompt { id, text: prompt } = prompt;
-        self.tell(Event::PromptStarted {
+        self.send(Event::PromptStarted {
             index,
             id,
             prompt,
@@ -547,7 +547,7 @@ impl Driver<'_> {
         let middle = median(&mut recent).unwrap_or(seconds);
         let plain_tokens_per_second = 1.0 / middle.max(1e-9);
         self.engine.session.set_plain(middle);
-        self.tell(Event::Calibrated { plain_tokens_per_second, seconds })?;
+        self.send(Event::Calibrated { plain_tokens_per_second, seconds })?;
         Ok(true)
     }
 }

@@ -21,7 +21,7 @@ const VOCAB: usize = 5;
 const CONTEXT: usize = 40;
 
 fn settings() -> StepSettings {
-    StepSettings { seed: 3, ..StepSettings::new("ngram", "best-first", 4, 1.0) }
+    StepSettings { seed: 3, ..StepSettings::new("ngram", crate::draft::Shape::BestFirst, 4, 1.0) }
 }
 
 fn options(prompts: &[&str]) -> EngineOptions {
@@ -380,7 +380,7 @@ fn settings_apply_from_the_next_step_and_rejected_ones_change_nothing() {
     let events = scripted(&options, is_step, script);
     let held: Vec<(usize, f32, &str)> = (events.iter())
         .filter_map(|e| if let Event::Step(r) = e { Some(&r.settings) } else { None })
-        .map(|s| (s.budget, s.temperature, s.drafter.as_str()))
+        .map(|s| (s.budget, s.temperature, s.drafter.name()))
         .collect();
     assert_eq!(held[0], (1, 1.0, "ngram"));
     assert!(held.len() > 4 && held[1..].iter().all(|h| *h == (9, 0.0, "oracle")), "{held:?}");
@@ -712,7 +712,7 @@ fn command() -> impl Strategy<Value = Command> {
         Just(Command::Resume),
         Just(Command::Step),
         (0usize..8, 0usize..5).prop_map(|(budget, drafter)| {
-            let drafter = ["none", "ngram", "early-exit", "oracle", "model"][drafter].to_owned();
+            let drafter = ["none", "ngram", "early-exit", "oracle", "model"][drafter].into();
             Command::Settings(StepSettings { budget, drafter, ..settings() })
         }),
         (0usize..5).prop_map(Command::Prompt),

@@ -48,7 +48,7 @@ proptest! {
                 let parent = tree.parent(i).unwrap();
                 let path: Vec<TokenId> = tree.path(parent).into_iter().map(|node| tree.token(node)).collect();
                 let row = table.row(&[&text[..record.position], &path].concat(), LAYERS);
-                prop_assert_eq!(p[i], TokenDist::new(&row, &settings.warp()).unwrap().p(tree.token(i)));
+                prop_assert_eq!(p[i], TokenDist::new(&row, &settings.sampling()).unwrap().p(tree.token(i)));
                 let reached: f64 = tree.path(parent).into_iter().map(|node| p[node]).product();
                 let right = if i < own { (weight[i] - reached).abs() < 1e-12 } else { weight[i] == 1.0 && walk.contains(&parent) };
                 prop_assert!(right, "node {} of {}: {}", i, own, weight[i]);

@@ -12,7 +12,7 @@ use super::cost_cache::CostCache;
 use super::drafters::DrafterBuilder;
 use super::session::SessionError;
 use super::{EngineOptions, MAX_BUDGET, RunInfo, Session, Vocabulary};
-use crate::draft::Shape;
+use crate::draft::ShapeKind;
 use crate::model::device::DeviceChoice;
 use crate::model::load::Model;
 use crate::model::tokenizer::same_vocabulary;
@@ -70,16 +70,16 @@ impl Engine {
 
 /// Downloads missing models, loads them and builds the drafters.
 ///
-/// `tell` receives a description of the present operation and the fraction done, if known.
+/// `report` receives a description of the present operation and the fraction done, if known.
 ///
 /// # Errors
 /// If a model can't be obtained or loaded, the draft model does not fit, or the settings of the
 /// first step are out of range.
 pub(crate) fn load(
     options: &EngineOptions,
-    tell: &mut dyn FnMut(&str, Option<f64>),
+    report: &mut dyn FnMut(&str, Option<f64>),
 ) -> anyhow::Result<Engine> {
-    Loader::new()?.engine(options, tell)
+    Loader::new()?.engine(options, report)
 }
 
 /// Loads several engines that share the models and heads they have in common.
@@ -88,10 +88,10 @@ pub(crate) fn load(
 /// As [`load`].
 pub(crate) fn load_each(
     all: &[EngineOptions],
-    tell: &mut dyn FnMut(&str, Option<f64>),
+    report: &mut dyn FnMut(&str, Option<f64>),
 ) -> anyhow::Result<Vec<Engine>> {
     let mut loader = Loader::new()?;
-    all.iter().map(|options| loader.engine(options, tell)).collect()
+    all.iter().map(|options| loader.engine(options, report)).collect()
 }
 
 /// Loader that keeps models and heads, so that engines share them.
@@ -116,10 +116,10 @@ impl Loader {
     fn engine(
         &mut self,
         options: &EngineOptions,
-        tell: &mut dyn FnMut(&str, Option<f64>),
+        report: &mut dyn FnMut(&str, Option<f64>),
     ) -> anyhow::Result<Engine> {
         let found = self.registry.find(Some(&options.model))?;
-        let model = self.model(&options.model, options, tell)?;
+        let model = self.model(&options.model, options, report)?;
         let config = model.config().clone();
 
         let prompts: Vec<usize> = (options.prompts.iter())
@@ -132,7 +132,7 @@ impl Loader {
 
         let second = match &options.draft_model {
             Some(name) => {
-                let second = self.model(name, options, tell)?;
+                let second = self.model(name, options, report)?;
                 same_vocabulary(model.tokenizer(), second.tokenizer())
                     .map_err(|why| anyhow!("{why}"))
                     .with_context(|| format!("--draft-model {name}"))?;
@@ -168,8 +168,8 @@ impl Loader {
             target.keep_hidden(&head.info().source_layers);
         }
         let mut session = Session::new(target, drafters, vocabulary, options.settings.clone())?;
-        let (names, drafter_costs) =
-            session.drafters().map(|(name, cost)| (name.to_owned(), cost)).unzip();
+        let (drafters, drafter_costs) =
+            session.drafters().map(|info| (info.kind.clone(), info.cost.clone())).unzip();
         let info = RunInfo {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             model: found.name().to_owned(),
@@ -184,9 +184,9 @@ impl Loader {
                     own.cache_bytes(capacity.min(own.context))
                 }),
             vocabulary: config.vocab,
-            drafters: names,
+            drafters,
             drafter_costs,
-            shapes: Shape::ALL.map(|shape| shape.with_widths(options.fixed).name()).to_vec(),
+            shapes: ShapeKind::ALL.map(|kind| kind.with_widths(options.fixed)).to_vec(),
             prompts: Vec::new(),
         };
         let identity = info.sha256.clone().unwrap_or_else(|| model.path().display().to_string());
@@ -210,14 +210,14 @@ impl Loader {
         &mut self,
         name: &str,
         options: &EngineOptions,
-        tell: &mut dyn FnMut(&str, Option<f64>),
+        report: &mut dyn FnMut(&str, Option<f64>),
     ) -> anyhow::Result<Arc<Model>> {
         let key = (name.to_owned(), options.device.clone(), options.threads);
         if let Some(model) = self.models.get(&key) {
             return Ok(Arc::clone(model));
         }
         let found = self.registry.find(Some(name))?;
-        let mut model = open(&found, options, tell)?;
+        let mut model = open(&found, options, report)?;
         if let Some(template) = found.chat_template() {
             model.set_chat_template(template);
         }
@@ -232,15 +232,15 @@ impl Loader {
     fn head(
         &mut self,
         form: HeadForm,
-        asked: Option<&PathBuf>,
+        requested: Option<&PathBuf>,
         sha256: Option<&str>,
         model: &Model,
     ) -> anyhow::Result<Option<Arc<Head>>> {
-        let key = (model.path().to_owned(), form, asked.cloned());
+        let key = (model.path().to_owned(), form, requested.cloned());
         if let Some(head) = self.heads.get(&key) {
             return Ok(Some(Arc::clone(head)));
         }
-        let head = match asked {
+        let head = match requested {
             Some(path) => Some(Head::open(path, form, model)?),
             None => Head::load_built_in(sha256, form, model)?,
         };
@@ -279,7 +279,7 @@ impl Loader {
 fn open(
     found: &RegistryModel,
     options: &EngineOptions,
-    tell: &mut dyn FnMut(&str, Option<f64>),
+    report: &mut dyn FnMut(&str, Option<f64>),
 ) -> anyhow::Result<Model> {
     let device: DeviceChoice = options.device.parse().map_err(|why: String| anyhow!(why))?;
     // Reported in steps of a thousandth, since a download reports far more often than useful.
@@ -287,10 +287,10 @@ fn open(
     let path = found.ensure(&mut |progress| {
         let now = Some((progress.what.clone(), progress.done.map(|done| (done * 1000.0) as i64)));
         if now != last {
-            tell(&progress.what, progress.done);
+            report(&progress.what, progress.done);
             last = now;
         }
     })?;
-    tell(&format!("loading {}", found.name()), None);
+    report(&format!("loading {}", found.name()), None);
     Ok(Model::open(&path, device, options.threads)?)
 }

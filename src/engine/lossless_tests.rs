@@ -24,7 +24,7 @@ const DRAFTERS: [&str; 8] =
 fn plain(
     table: &TableDecoder,
     stop: &[TokenId],
-    warp: &Sampling,
+    sampling: &Sampling,
     prompt: &[TokenId],
     tokens: usize,
     context: usize,
@@ -33,7 +33,7 @@ fn plain(
     let mut text = prompt.to_vec();
     while text.len() < (prompt.len() + tokens).min(context) {
         let row = table.row(&text, LAYERS);
-        let token = TokenDist::new(&row, warp).unwrap().sample(draws.uniform(text.len()));
+        let token = TokenDist::new(&row, sampling).unwrap().sample(draws.uniform(text.len()));
         text.push(token);
         if stop.contains(&token) {
             break;
@@ -76,8 +76,8 @@ proptest! {
         context in prop_oneof![Just(512usize), 13usize..40],
     ) {
         let table = TableDecoder::new(vocab, seed).with_capacity(context);
-        let warp = Sampling { temperature, top_p: 1.0, top_k: None };
-        let want = plain(&table, &stop, &warp, &prompt, tokens, context);
+        let sampling = Sampling { temperature, top_p: 1.0, top_k: None };
+        let want = plain(&table, &stop, &sampling, &prompt, tokens, context);
         for drafter in DRAFTERS {
             for shape in ["chain", "fixed", "fixed 3,2,1", "best-first", "static"] {
                 let mut session = session(&table, &stop, settings(drafter, shape, budget, temperature));
@@ -141,7 +141,7 @@ proptest! {
         top_k in prop_oneof![Just(None), (1usize..4).prop_map(Some)],
     ) {
         let table = TableDecoder::new(vocab, seed);
-        let warp = Sampling { temperature, top_p, top_k };
+        let sampling = Sampling { temperature, top_p, top_k };
         let mut tree = TokenTree::new(1);
         for (parent, token) in grow {
             let (parent, token) = (parent % tree.len(), token % vocab as u32);
@@ -149,9 +149,9 @@ proptest! {
                 tree.push(parent, token, 0.5);
             }
         }
-        let want = three(&table, &warp, &[1], 1.0);
+        let want = three(&table, &sampling, &[1], 1.0);
         let mut got: HashMap<Vec<TokenId>, f64> = HashMap::new();
-        walk(&table, &warp, &tree, &[1], 1.0, &mut got);
+        walk(&table, &sampling, &tree, &[1], 1.0, &mut got);
         prop_assert_eq!(got.len(), want.len());
         for (tokens, p) in want {
             let g = got.get(&tokens).copied().unwrap_or(0.0);
@@ -163,7 +163,7 @@ proptest! {
 /// Returns the target's distribution of the next three tokens after `text`.
 fn three(
     table: &TableDecoder,
-    warp: &Sampling,
+    sampling: &Sampling,
     text: &[TokenId],
     p: f64,
 ) -> HashMap<Vec<TokenId>, f64> {
@@ -172,7 +172,7 @@ fn three(
         let mut next = HashMap::new();
         for (tokens, p) in all {
             let row = table.row(&[text, &tokens[..]].concat(), LAYERS);
-            TokenDist::new(&row, warp).unwrap().for_each(|token, own| {
+            TokenDist::new(&row, sampling).unwrap().for_each(|token, own| {
                 next.insert([&tokens[..], &[token]].concat(), p * own);
             });
         }
@@ -187,7 +187,7 @@ fn three(
 /// token, and adds the volume of each cell.
 fn walk(
     table: &TableDecoder,
-    warp: &Sampling,
+    sampling: &Sampling,
     tree: &TokenTree,
     text: &[TokenId],
     p: f64,
@@ -204,7 +204,7 @@ fn walk(
         // Numbers that are not chosen yet are 0; the tokens that they yield are ignored.
         let verdict = verify(
             tree,
-            |node| TokenDist::new(&rows[node], warp),
+            |node| TokenDist::new(&rows[node], sampling),
             |depth| draws.get(depth).copied().unwrap_or(0.0),
         )
         .unwrap();
@@ -212,7 +212,7 @@ fn walk(
         let mut out: Vec<TokenId> = verdict.emitted.iter().copied().take(draws.len()).collect();
         while out.len() < draws.len() {
             let row = table.row(&[text, &out[..]].concat(), LAYERS);
-            out.push(TokenDist::new(&row, warp).unwrap().sample(draws[out.len()]));
+            out.push(TokenDist::new(&row, sampling).unwrap().sample(draws[out.len()]));
         }
         if draws.len() == 3 {
             *got.entry(out).or_default() += volume;
@@ -221,7 +221,7 @@ fn walk(
         // Splits the next quantile into the cells of the distribution after these tokens.
         let row = table.row(&[text, &out[..]].concat(), LAYERS);
         let mut below = 0.0;
-        TokenDist::new(&row, warp).unwrap().for_each(|_, own| {
+        TokenDist::new(&row, sampling).unwrap().for_each(|_, own| {
             open.push(([&draws[..], &[below + own / 2.0]].concat(), volume * own));
             below += own;
         });
@@ -345,7 +345,7 @@ fn a_drafter_of_another_run_is_refused_and_nothing_changes() {
         said,
         "there is no drafter \"external\" in this run: give one of none, ngram, suffix, early-exit, model, mix, auto, oracle"
     );
-    assert_eq!(session.settings().drafter, "none");
+    assert_eq!(session.settings().drafter.name(), "none");
     assert!(EarlyExit::new(4, 4).is_err() && EarlyExit::new(0, 4).is_err());
 }
 
@@ -440,8 +440,8 @@ fn a_draft_model_with_more_or_fewer_rows_drafts_common_tokens_only() {
             let set = settings("model", shape, 8, temperature);
             let mut session = Session::new(target_model, drafters, vocabulary, set).unwrap();
             let (got, records) = run(&mut session, &[1, 2, 0], 60);
-            let warp = Sampling { temperature, top_p: 1.0, top_k: None };
-            assert_eq!(got, plain(&table, &[], &warp, &[1, 2, 0], 60, 512), "{target} {draft}");
+            let sampling = Sampling { temperature, top_p: 1.0, top_k: None };
+            assert_eq!(got, plain(&table, &[], &sampling, &[1, 2, 0], 60, 512), "{target} {draft}");
             let drafted = records.iter().flat_map(|record| record.tree.tokens[1..].to_vec());
             let drafted: Vec<TokenId> = drafted.collect();
             assert!(drafted.iter().all(|token| (*token as usize) < target.min(draft)));

@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::draft::Widths;
+use crate::draft::{DrafterKind, Widths};
 use crate::telemetry::StepSettings;
 
 /// Prompt text with the id that keys its random numbers.
@@ -36,8 +36,8 @@ pub struct EngineOptions {
     pub fixed: Widths,
     /// Command of the `external` drafter, and its time limit per answer.
     pub external: Option<(String, Duration)>,
-    /// Names of the drafters that `mix` combines; `None` for the default members.
-    pub mix: Option<Vec<String>>,
+    /// Drafters that `mix` combines; `None` for the default members.
+    pub mix: Option<Vec<DrafterKind>>,
     /// Lets the `suffix` drafter match earlier texts of the run.
     pub remember: bool,
     /// Number of layers after which the `early-exit` drafter applies the output head.

@@ -22,7 +22,7 @@ use crate::verify::{
 
 /// For each node, its reach probability and the acceptance probabilities of its children.
 ///
-/// The latter are given that the node is reached: see [`Seen::chances`].
+/// The latter are given that the node is reached: see [`VerifyOutcome::chances`].
 type NodeAcceptances = Vec<(f64, Vec<f64>)>;
 
 /// Outcome of one verify pass.
@@ -194,7 +194,7 @@ fn proposed(draft: &Draft, node: usize) -> Vec<(TokenId, f64)> {
 /// Returns acceptance probabilities of a sampled tree under recursive rejection.
 ///
 /// The first part holds for each node the probability that it is accepted given that its parent is
-/// (1 for the root). The second part is [`Seen::chances`].
+/// (1 for the root). The second part is [`VerifyOutcome::chances`].
 fn accept(
     draft: &Draft,
     laws: &mut NodeDistributions,

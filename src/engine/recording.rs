@@ -193,7 +193,9 @@ enum Line {
     Discard,
 }
 
-/// Recorder on a thread of its own, so that neither the engine nor the screen waits for the disk.
+/// Recorder on a thread of its own.
+///
+/// Neither the engine nor the screen waits for the disk.
 ///
 /// A recorder that is dropped finishes its file first, and reports no failure of that.
 pub struct Recorder {

@@ -41,7 +41,7 @@ fn drawn(
 fn distance(
     counts: &HashMap<Vec<TokenId>, usize>,
     table: &TableDecoder,
-    warp: &Sampling,
+    sampling: &Sampling,
     prompt: &[TokenId],
 ) -> f64 {
     let total: usize = counts.values().sum();
@@ -57,7 +57,7 @@ fn distance(
             continue;
         }
         let row = table.row(&[prompt, &text].concat(), LAYERS);
-        TokenDist::new(&row, warp)
+        TokenDist::new(&row, sampling)
             .unwrap()
             .for_each(|token, own| open.push(([&text[..], &[token]].concat(), p * own)));
     }
@@ -67,7 +67,7 @@ fn distance(
 
 #[test]
 fn sampled_trees_keep_the_distribution_of_three_tokens() {
-    let (table, prompt, warp) = (
+    let (table, prompt, sampling) = (
         TableDecoder::new(3, 6),
         [1, 2, 1, 2, 1],
         Sampling { temperature: 1.5, ..Sampling::PLAIN },
@@ -92,10 +92,11 @@ fn sampled_trees_keep_the_distribution_of_three_tokens() {
                 accepted > 500 && (refused > 100 || drafter == "oracle"),
                 "{drafter} {shape}: {accepted} accepted, {refused} refused"
             );
-            let near = distance(&counts, &table, &warp, &prompt);
+            let near = distance(&counts, &table, &sampling, &prompt);
             assert!(near.abs() < RARE, "{drafter} {shape} {}: {near}", verify.name());
             // Control: a slightly different distribution must be detected.
-            let far = distance(&counts, &table, &Sampling { temperature: 1.0, ..warp }, &prompt);
+            let far =
+                distance(&counts, &table, &Sampling { temperature: 1.0, ..sampling }, &prompt);
             assert!(far > 1.5 * RARE, "{drafter} {shape}: {far}");
         }
     }

@@ -6,24 +6,27 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::budget::BudgetPolicy;
+use super::budget::{BudgetPolicy, BudgetRequest};
 use super::ceilings::CeilingTracker;
 use super::outcome::{VerifyOutcome, cut_nodes, describe_miss, evaluate_pass};
 use super::settings::BadSetting;
-use super::step_search::PastStep;
+use super::step_search::{PastContext, PastStep};
 use super::vocabulary::{TextStream, Vocabulary};
 use crate::distribution::{NotFinite, Sampling};
 use crate::draft::shape::{Limits, grow, grow_sampled};
 use crate::draft::{
-    Calibration, Context, Draft, DraftError, Drafter, Planner, Shape, VerifyFeedback,
+    Calibration, ChildSampler, CostModel, Draft, DraftError, DraftRequest, Drafter, DrafterInfo,
+    DrafterKind, Plan, Planner, Shape, VerifyFeedback,
 };
 use crate::model::{Decoder, ForwardError, Logits, Node, Pass};
-use crate::telemetry::{Ending, FluidBound, StageTimes, StepRecord, StepSettings, TreeRecord};
+use crate::telemetry::{
+    BudgetChoice, Ending, FluidBound, Miss, StageTimes, StepRecord, StepSettings, TreeRecord,
+};
 use crate::theory::cost::CostCurve;
 use crate::theory::pass_times::PassTimes;
 use crate::theory::pool::Pool;
 use crate::tree::TokenId;
-use crate::verify::TextRandom;
+use crate::verify::{TextRandom, Verdict};
 
 /// Tokens per pass while a prompt is read.
 const PREFILL: usize = 256;
@@ -60,10 +63,10 @@ pub enum SessionError {
     #[error(transparent)]
     NotFinite(#[from] NotFinite),
     /// The drafter returned an error.
-    #[error("the drafter {name} failed: {source}")]
+    #[error("the drafter {kind} failed: {source}")]
     Draft {
-        /// Name of the drafter that failed.
-        name: &'static str,
+        /// Drafter that failed.
+        kind: DrafterKind,
         /// Underlying error of the drafter.
         source: DraftError,
     },
@@ -72,7 +75,7 @@ pub enum SessionError {
 /// Text that is being generated.
 struct Text {
     id: String,
-    draws: TextRandom,
+    random: TextRandom,
     /// Prompt and output, the pending token last.
     ///
     /// All but the pending token are in the target's cache.
@@ -90,13 +93,136 @@ struct Text {
     ending: Option<Ending>,
 }
 
+impl Text {
+    /// Returns the maximum depth of a drafted token.
+    ///
+    /// The last drafted token still needs a bonus token after it, and both must lie before the end.
+    fn max_depth(&self) -> usize {
+        self.end - self.tokens.len() - 1
+    }
+
+    /// Appends emitted tokens, and ends the text if the last of them does.
+    ///
+    /// Returns the text of each token.
+    fn extend(&mut self, emitted: &[TokenId], vocabulary: &Vocabulary) -> Vec<String> {
+        let stop = vocabulary.stop();
+        self.tokens.extend_from_slice(emitted);
+        self.ending = if emitted.last().is_some_and(|last| stop.contains(last)) {
+            Some(Ending::Stop)
+        } else if self.tokens.len() >= self.end {
+            Some(if self.end_is_context { Ending::Context } else { Ending::Length })
+        } else {
+            None
+        };
+        let mut texts = Vec::with_capacity(emitted.len());
+        for token in emitted {
+            // A stop token ends the text and adds nothing to it.
+            texts.push(if stop.contains(token) {
+                String::new()
+            } else {
+                self.stream.push(vocabulary.bytes(*token))
+            });
+        }
+        if self.ending.is_some()
+            && let Some(last) = texts.last_mut()
+        {
+            last.push_str(&self.stream.finish());
+        }
+        texts
+    }
+}
+
+/// Draft of one step, with the decisions that led to it.
+struct StepDraft {
+    draft: Draft,
+    /// Length of the text in tokens before the step, root included.
+    position: usize,
+    /// Largest tree that the settings and the context allow, in tokens.
+    max_tokens: usize,
+    /// Limits that the drafter got.
+    limits: Limits,
+    /// Request by the budget policy.
+    budget: BudgetRequest,
+    /// Size chosen by an automatic budget.
+    choice: Option<BudgetChoice>,
+}
+
+/// Grows the tree of a step, with sampled children if the settings require it.
+fn grow_step(
+    drafter: &mut dyn Drafter,
+    request: &mut DraftRequest,
+    settings: &StepSettings,
+    plan: &Plan,
+    random: &TextRandom,
+) -> Result<Draft, DraftError> {
+    if !request.sampled {
+        return grow(settings.shape, drafter, request, plan);
+    }
+    let (position, mut numbers) = (request.tokens.len(), DRAFTING..);
+    let mut draw = || numbers.next().map_or(0.0, |n| random.nth_uniform(position, n));
+    let sampler = ChildSampler { rule: settings.verify, draw: &mut draw };
+    grow_sampled(settings.shape, drafter, request, plan, sampler)
+}
+
+/// Drafter of a session, with its description.
+struct AvailableDrafter {
+    info: DrafterInfo,
+    drafter: Box<dyn Drafter>,
+}
+
 /// Target model, the drafters available for it, and the text they generate.
+///
+/// # Examples
+/// ```
+/// use std::sync::Arc;
+///
+/// use speclight::draft::{Ngram, Shape};
+/// use speclight::engine::{Session, Vocabulary};
+/// use speclight::model::Config;
+/// use speclight::model::cpu::{CpuDecoder, Llama};
+/// use speclight::model::format::quant::TensorFormat;
+/// use speclight::model::format::weights::Weights;
+/// use speclight::telemetry::StepSettings;
+///
+/// // A tiny model of random weights. `Model::open` loads a real one.
+/// let config = Config {
+///     dim: 96,
+///     ffn: 160,
+///     layers: 3,
+///     heads: 6,
+///     kv_heads: 2,
+///     head_dim: 16,
+///     vocab: 64,
+///     context: 256,
+///     eps: 1e-5,
+///     rope_base: 1e4,
+///     rope_scaling: None,
+/// };
+/// let weights = Weights::random(config, TensorFormat::Q4_1, true, 5)?;
+/// let target = CpuDecoder::new(Arc::new(Llama::load(&weights, 1)?), 256);
+///
+/// let bytes = (b' '..b' ' + 64).map(|byte| Box::from([byte])).collect();
+/// let vocabulary = Arc::new(Vocabulary::new(bytes, Vec::new()));
+/// let settings = StepSettings::new("ngram", Shape::BestFirst, 8, 0.0);
+/// let mut session =
+///     Session::new(Box::new(target), vec![Box::new(Ngram::default())], vocabulary, settings)?;
+///
+/// session.start("0", &[1, 2, 3, 1, 2], 20)?;
+/// while let Some(record) = session.step()? {
+///     // The accepted tokens, and the bonus token that the target samples after them.
+///     assert_eq!(record.emitted.len(), record.accepted + 1);
+/// }
+/// assert_eq!(session.tokens().len(), 5 + 20);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Session {
     pub(super) target: Box<dyn Decoder>,
-    drafters: Vec<Box<dyn Drafter>>,
+    drafters: Vec<AvailableDrafter>,
+    /// Index of the drafter in use.
     drafter: usize,
-    shape: Shape,
-    pub(super) warp: Sampling,
+    /// Cost model of the last step.
+    cost_model: Option<CostModel>,
+    pub(super) sampling: Sampling,
     settings: StepSettings,
     vocabulary: Arc<Vocabulary>,
     observed: CeilingTracker,
@@ -105,7 +231,7 @@ pub struct Session {
     /// These come from passes that are only timed, and from repeated texts.
     pub(super) timing: CeilingTracker,
     /// Calibration of the drafter's q under the present sampling parameters.
-    known: Calibration,
+    calibration: Calibration,
     /// Planner of the `static` tree shape.
     planner: Planner,
     budget: BudgetPolicy,
@@ -125,17 +251,21 @@ impl Session {
         vocabulary: Arc<Vocabulary>,
         settings: StepSettings,
     ) -> Result<Self, BadSetting> {
+        let drafters = drafters
+            .into_iter()
+            .map(|drafter| AvailableDrafter { info: drafter.info(), drafter })
+            .collect();
         let mut session = Session {
             target,
             drafters,
             drafter: 0,
-            shape: Shape::Chain,
-            warp: settings.warp(),
+            cost_model: None,
+            sampling: settings.sampling(),
             settings: settings.clone(),
             vocabulary,
-            observed: CeilingTracker::new(&settings.warp()),
-            timing: CeilingTracker::new(&settings.warp()),
-            known: Calibration::default(),
+            observed: CeilingTracker::new(&settings.sampling()),
+            timing: CeilingTracker::new(&settings.sampling()),
+            calibration: Calibration::default(),
             planner: Planner::default(),
             budget: BudgetPolicy::default(),
             text: None,
@@ -145,9 +275,9 @@ impl Session {
         Ok(session)
     }
 
-    /// Returns the name of each drafter, and the cost of a draft in words.
-    pub fn drafters(&self) -> impl Iterator<Item = (&'static str, String)> + '_ {
-        self.drafters.iter().map(|d| (d.name(), d.cost()))
+    /// Returns the descriptions of all drafters.
+    pub fn drafters(&self) -> impl Iterator<Item = &DrafterInfo> + '_ {
+        self.drafters.iter().map(|available| &available.info)
     }
 
     /// Returns the settings of the next step.
@@ -163,33 +293,25 @@ impl Session {
     /// If a setting is out of range or the drafter unknown; the previous settings then stay in
     /// force.
     pub fn set(&mut self, settings: StepSettings) -> Result<(), BadSetting> {
-        let shape = settings.check()?;
-        let drafter = self.drafters.iter().position(|d| d.name() == settings.drafter).ok_or_else(|| {
-            if settings.drafter == "model" {
-                return BadSetting("the drafter \"model\" needs a second model: start with --draft-model NAME or PATH".into());
-            }
-            if settings.drafter == "eagle" {
-                let cure = "none comes with this model: train one with speclight train, and give it with --head FILE";
-                return BadSetting(format!("the drafter \"eagle\" needs a head; {cure}"));
-            }
-            let names: Vec<_> = self.drafters.iter().map(|d| d.name()).collect();
-            BadSetting(format!("there is no drafter {:?} in this run: give one of {}", settings.drafter, names.join(", ")))
-        })?;
+        settings.check()?;
+        let drafter = self.find_drafter(&settings.drafter)?;
         if drafter != self.drafter {
             // The drafter may have seen another text, or only an earlier part of this one. `begin`
             // passes it the whole text.
-            self.drafters[drafter].reset();
+            self.drafters[drafter].drafter.reset();
         }
-        let changed = settings.warp() != self.warp
+        let changed = settings.sampling() != self.sampling
             || drafter != self.drafter
             || settings.verify != self.settings.verify;
         if changed {
-            (self.known, self.planner) = Default::default();
-            self.budget.begin(self.drafters[drafter].frugal());
+            (self.calibration, self.planner) = Default::default();
+            self.budget.begin(self.drafters[drafter].info.model_use);
         }
-        if settings.warp() != self.warp {
-            (self.observed, self.timing) =
-                (CeilingTracker::new(&settings.warp()), CeilingTracker::new(&settings.warp()));
+        if settings.sampling() != self.sampling {
+            (self.observed, self.timing) = (
+                CeilingTracker::new(&settings.sampling()),
+                CeilingTracker::new(&settings.sampling()),
+            );
         } else if (StepSettings { seed: self.settings.seed, ..settings.clone() }) != self.settings {
             self.observed.begin();
         }
@@ -197,10 +319,9 @@ impl Session {
             text.repeated = false;
         }
         if let Some(text) = self.text.as_mut().filter(|_| settings.seed != self.settings.seed) {
-            text.draws = TextRandom::new(settings.seed, &text.id);
+            text.random = TextRandom::new(settings.seed, &text.id);
         }
-        self.drafters[drafter].drawn(settings.samples_trees());
-        (self.drafter, self.shape, self.warp) = (drafter, shape, settings.warp());
+        (self.drafter, self.sampling) = (drafter, settings.sampling());
         self.settings = settings;
         Ok(())
     }
@@ -231,7 +352,7 @@ impl Session {
     /// This selects one step in `every`, at an offset within each text that the seed determines:
     /// the first steps of a text are easier than the average.
     pub(crate) fn is_searched(&self, step: usize, every: usize) -> bool {
-        let offset = |text: &Text| (text.draws.nth_uniform(0, SEARCHING) * every as f64) as usize;
+        let offset = |text: &Text| (text.random.nth_uniform(0, SEARCHING) * every as f64) as usize;
         every > 0
             && self.text.as_ref().is_some_and(|text| step % every == offset(text).min(every - 1))
     }
@@ -272,13 +393,13 @@ impl Session {
         let (context, read) = (self.context(), &prompt[..prompt.len() - 1]);
         self.target.truncate(0);
         self.target.prefill(read, PREFILL, Logits::None)?;
-        let asked = prompt.len().saturating_add(max_tokens);
+        let end = prompt.len().saturating_add(max_tokens);
         let mut text = Text {
             id: id.to_owned(),
-            draws: TextRandom::new(self.settings.seed, id),
+            random: TextRandom::new(self.settings.seed, id),
             tokens: prompt.to_vec(),
-            end: asked.min(context),
-            end_is_context: context < asked,
+            end: end.min(context),
+            end_is_context: context < end,
             step: 0,
             repeated: false,
             past: Vec::new(),
@@ -286,172 +407,159 @@ impl Session {
             ending: (max_tokens == 0).then_some(Ending::Length),
         };
         text.tokens.reserve(text.end - prompt.len());
-        let drafter = &mut self.drafters[self.drafter];
+        let AvailableDrafter { info, drafter } = &mut self.drafters[self.drafter];
         drafter.reset();
         // Lets the drafter read the prompt here, so that its time isn't counted as drafting in the
-        // first step. The cost model is unset, since a drafter in back-off would defer reading to a
+        // first step. There is no cost model, since a drafter in back-off would defer reading to a
         // later step.
-        drafter.worth(None);
-        let mut cx = Context {
-            tokens: &text.tokens,
-            target: &mut *self.target,
-            warp: &self.warp,
+        self.cost_model = None;
+        let mut request = DraftRequest {
+            sampling: self.sampling,
             stop: self.vocabulary.stop(),
+            sampled: self.settings.samples_trees(),
+            ..DraftRequest::new(&text.tokens, &mut *self.target)
         };
-        let begun = drafter.begin(&mut cx);
-        drafter.end(&mut cx);
-        begun.map_err(|source| SessionError::Draft { name: drafter.name(), source })?;
+        let begun = drafter.begin(&mut request);
+        drafter.end(&mut request);
+        begun.map_err(|source| SessionError::Draft { kind: info.kind.clone(), source })?;
         self.text = Some(text);
         Ok(())
     }
 
-    /// Makes one step: drafts, verifies, accepts and commits.
+    /// Makes one step: drafts, verifies, commits, records and learns.
     ///
     /// Returns `None` if there is no text or it has ended.
     ///
     /// # Errors
     /// If a forward or the drafter fails. The text is then as before the step.
     pub fn step(&mut self) -> Result<Option<StepRecord>, SessionError> {
-        let Some(text) = self.text.as_mut().filter(|text| text.ending.is_none()) else {
-            return Ok(None);
+        let Some(mut text) = self.text.take() else { return Ok(None) };
+        let made = match text.ending {
+            None => self.step_text(&mut text).map(Some),
+            Some(_) => Ok(None),
         };
-        let stop = self.vocabulary.stop();
-        let began = Instant::now();
+        self.text = Some(text);
+        made
+    }
 
-        // The last drafted token still needs a bonus token after it, and both must lie before the
-        // end.
-        let room = self.target.capacity() - self.target.len();
-        let most = self.settings.budget.min(room);
-        let drafter = &mut *self.drafters[self.drafter];
-        let promises = || self.planner.promises(self.shape, most).to_vec();
-        let asked = self.budget.request(&self.settings, most, drafter.frugal(), promises);
-        let limits =
-            Limits { budget: asked.tokens.unwrap_or(1), depth: text.end - text.tokens.len() - 1 };
-        drafter.worth(asked.cost_model);
-        let mut cx =
-            Context { tokens: &text.tokens, target: &mut *self.target, warp: &self.warp, stop };
-        let mut draft = match (asked.tokens, cx.tokens.last()) {
+    /// Makes one step of a text that goes on.
+    fn step_text(&mut self, text: &mut Text) -> Result<StepRecord, SessionError> {
+        let began = Instant::now();
+        let drafted = self.draft(text, began)?;
+        let draft_end = Instant::now();
+        self.target.append(&Node::of_tree(&drafted.draft.tree), Pass::FULL)?;
+        let pass_end = Instant::now();
+        let mut outcome = self.verify(text, &drafted)?;
+        let emitted_text = self.commit(text, &outcome.verdict)?;
+        let tree = &drafted.draft.tree;
+        let feedback = VerifyFeedback::new(tree, &outcome.tree.p, &outcome.left_out);
+        let acceptances = std::mem::take(&mut outcome.chances);
+        let mut record = self.record(text, &drafted, outcome, emitted_text);
+        self.learn(&drafted.draft, &record, &feedback, acceptances);
+        record.time = StageTimes {
+            draft: (draft_end - began).as_secs_f64(),
+            verify: (pass_end - draft_end).as_secs_f64(),
+            other: pass_end.elapsed().as_secs_f64(),
+        };
+        self.budget.learn(&drafted.budget, &record, &drafted.draft);
+        Ok(record)
+    }
+
+    /// Grows the tree to verify, and cuts it if the budget is automatic.
+    ///
+    /// `began` is when the step began.
+    fn draft(&mut self, text: &Text, began: Instant) -> Result<StepDraft, SessionError> {
+        let max_tokens = self.settings.budget.min(self.target.capacity() - self.target.len());
+        let AvailableDrafter { info, drafter } = &mut self.drafters[self.drafter];
+        let shape = self.settings.shape;
+        let yields = || self.planner.promises(shape, max_tokens).to_vec();
+        let budget = self.budget.request(&self.settings, max_tokens, info.model_use, yields);
+        let limits = Limits { budget: budget.tokens.unwrap_or(1), depth: text.max_depth() };
+        self.cost_model = budget.cost_model;
+        let mut request = DraftRequest {
+            tokens: &text.tokens,
+            target: &mut *self.target,
+            sampling: self.sampling,
+            stop: self.vocabulary.stop(),
+            limits,
+            cost_model: budget.cost_model,
+            sampled: self.settings.samples_trees(),
+        };
+        let mut draft = match (budget.tokens, text.tokens.last()) {
             (None, Some(&root)) => Draft::root_only(root),
             _ => {
-                let plan = self.planner.plan(self.shape, limits.budget.saturating_sub(1));
-                let grown = if self.settings.samples_trees() {
-                    let (draws, position) = (&text.draws, cx.tokens.len());
-                    let mut numbers = DRAFTING..;
-                    let mut draw =
-                        || numbers.next().map_or(0.0, |n| draws.nth_uniform(position, n));
-                    grow_sampled(
-                        self.shape,
-                        drafter,
-                        &mut cx,
-                        limits,
-                        plan,
-                        (self.settings.verify, &mut draw),
-                    )
-                } else {
-                    grow(self.shape, drafter, &mut cx, limits, plan)
-                };
-                grown.map_err(|source| SessionError::Draft { name: drafter.name(), source })?
+                let plan = self.planner.plan(shape, limits.budget.saturating_sub(1));
+                grow_step(&mut **drafter, &mut request, &self.settings, plan, &text.random)
+                    .map_err(|source| SessionError::Draft { kind: info.kind.clone(), source })?
             }
         };
-        if asked.cost_model.is_some() && drafter.costly() {
+        if budget.cost_model.is_some() && info.runs_model() {
             draft.clear_unanswered();
         }
-        let drafting = began.elapsed().as_secs_f64();
-        let choice = self.budget.choose(&asked, &self.known, &mut draft, drafting);
-        let drafted = Instant::now();
-        let calibrated = self.known.calibrate_tree(&draft.tree);
-        let origins = drafter.origins(&draft.tree);
+        let seconds = began.elapsed().as_secs_f64();
+        let choice = self.budget.choose(&budget, &self.calibration, &mut draft, seconds);
+        Ok(StepDraft { draft, position: text.tokens.len(), max_tokens, limits, budget, choice })
+    }
 
-        let tree = &draft.tree;
-        self.target.append(&Node::of_tree(tree), Pass::FULL)?;
-        let verified = Instant::now();
-
-        let position = text.tokens.len();
+    /// Accepts or rejects the drafted tokens by the target's distributions of the last pass.
+    fn verify(&mut self, text: &Text, drafted: &StepDraft) -> Result<VerifyOutcome, SessionError> {
+        let StepDraft { draft, position, .. } = drafted;
         let observed = if text.repeated { &mut self.timing } else { &mut self.observed };
-        let seen = evaluate_pass(&*self.target, self.warp, &draft, &text.draws, position, observed);
-        let VerifyOutcome {
-            verdict,
-            tree: tree_record,
-            entropy,
-            expected_accepted,
-            bonus_rank,
-            left_out: left,
-            chances,
-            overlap,
-            rule_ceiling,
-            target_best,
-        } = match seen {
-            Ok(seen) => seen,
-            Err(error) => {
-                self.target.discard();
-                return Err(error);
-            }
-        };
+        let outcome =
+            evaluate_pass(&*self.target, self.sampling, draft, &text.random, *position, observed);
+        outcome.inspect_err(|_| self.target.discard())
+    }
+
+    /// Keeps the accepted path in the target's cache, and extends the text.
+    ///
+    /// Returns the text of each emitted token.
+    fn commit(&mut self, text: &mut Text, verdict: &Verdict) -> Result<Vec<String>, SessionError> {
         let slots: Vec<usize> = std::iter::once(0).chain(verdict.path.iter().copied()).collect();
         self.target.commit(&slots)?;
+        Ok(text.extend(&verdict.emitted, &self.vocabulary))
+    }
 
+    /// Describes the step in a record, which has no times yet.
+    ///
+    /// Also keeps what a later oracle search of the step needs.
+    fn record(
+        &mut self,
+        text: &mut Text,
+        drafted: &StepDraft,
+        outcome: VerifyOutcome,
+        emitted_text: Vec<String>,
+    ) -> StepRecord {
+        let draft = &drafted.draft;
+        let tree = self.tree_record(draft, outcome.tree);
+        let (expected_accepted, verdict) = (outcome.expected_accepted, outcome.verdict);
         let bonus = verdict.bonus();
-        text.tokens.extend_from_slice(&verdict.emitted);
-        text.ending = if stop.contains(&bonus) {
-            Some(Ending::Stop)
-        } else if text.tokens.len() >= text.end {
-            Some(if text.end_is_context { Ending::Context } else { Ending::Length })
-        } else {
-            None
-        };
-        let vocabulary = &self.vocabulary;
-        let mut emitted_text = Vec::with_capacity(verdict.emitted.len());
-        for token in &verdict.emitted {
-            // A stop token ends the text and adds nothing to it.
-            emitted_text.push(if stop.contains(token) {
-                String::new()
-            } else {
-                text.stream.push(vocabulary.bytes(*token))
-            });
-        }
-        if text.ending.is_some()
-            && let Some(last) = emitted_text.last_mut()
-        {
-            last.push_str(&text.stream.finish());
-        }
         let (mu, mu2) = self.observed.moments();
-        let size = self.settings.ceiling_size(tree.len());
+        let size = self.settings.ceiling_size(draft.tree.len());
         let (ceilings, reached) =
             self.observed.end_step(expected_accepted, size, &self.settings, !text.repeated);
         let mut record = StepRecord {
             prompt_id: text.id.clone(),
             step: text.step,
             repeated: text.repeated,
-            position,
+            position: drafted.position,
             settings: self.settings.clone(),
-            choice,
-            tree: TreeRecord {
-                text: tree.tokens().iter().map(|&t| vocabulary.text(t)).collect(),
-                calibrated,
-                origin: origins
-                    .into_iter()
-                    .enumerate()
-                    .map(|(i, member)| (i > 0).then_some(member))
-                    .collect(),
-                members: drafter.members().into_iter().map(str::to_owned).collect(),
-                cut: cut_nodes(&draft, vocabulary),
-                ..tree_record
-            },
+            choice: drafted.choice,
+            tree,
             accepted: verdict.path.len(),
             bonus,
-            bonus_text: vocabulary.text(bonus),
-            bonus_rank,
+            bonus_text: self.vocabulary.text(bonus),
+            bonus_rank: outcome.bonus_rank,
             bonus_q: draft.cut_q(verdict.last_accepted(), bonus),
-            overlap,
-            rule_ceiling,
+            overlap: outcome.overlap,
+            rule_ceiling: outcome.rule_ceiling,
             path: verdict.path,
             emitted: verdict.emitted,
             emitted_text,
             expected_accepted,
             capacity: None,
-            notice: drafter.notice(),
+            notice: self.drafters[self.drafter].drafter.notice(),
             miss: None,
-            entropy,
+            entropy: outcome.entropy,
             time: StageTimes::default(),
             mu,
             mu2,
@@ -459,41 +567,79 @@ impl Session {
             reached,
         };
         record.capacity = record.used_capacity();
-        let nothing_on_purpose =
-            most <= 1 || asked.tokens.is_none() || self.settings.drafter == "none";
-        if !nothing_on_purpose && text.ending.is_none() {
-            let outside = !drafter.can_propose(bonus);
-            record.miss = Some(describe_miss(&record, &draft, &target_best, outside, vocabulary));
-        }
-        text.past.push(PastStep {
-            position,
-            settings: record.settings.clone(),
-            limits: Limits {
-                budget: if self.settings.automatic() { tree.len() } else { most },
-                ..limits
-            },
-            expected: expected_accepted,
-            best: self.shape == Shape::BestFirst
-                && asked.tokens == Some(most)
-                && record.choice.is_none(),
-        });
+        record.miss = self.miss(text, drafted, &record, &outcome.target_best);
+        text.past.push(self.past_step_of(drafted, &record));
         text.step += 1;
-        self.last_size = tree.len();
-        let shown = VerifyFeedback::new(tree, &record.tree.p, &left);
-        drafter.learn(&shown);
-        if self.settings.samples_trees() {
-            self.planner.learn_sampled(chances.into_iter());
-        } else {
-            self.planner.learn(&draft, &record.tree.p, &record.path, bonus);
+        self.last_size = draft.tree.len();
+        record
+    }
+
+    /// Completes the record of the verified tree with texts and the drafters' part.
+    fn tree_record(&self, draft: &Draft, tree: TreeRecord) -> TreeRecord {
+        let AvailableDrafter { info, drafter } = &self.drafters[self.drafter];
+        let origins = drafter.origins(&draft.tree).into_iter().enumerate();
+        TreeRecord {
+            text: draft.tree.tokens().iter().map(|&t| self.vocabulary.text(t)).collect(),
+            calibrated: self.calibration.calibrate_tree(&draft.tree),
+            origin: origins.map(|(i, member)| (i > 0).then_some(member)).collect(),
+            members: info.members.iter().cloned().map(String::from).collect(),
+            cut: cut_nodes(draft, &self.vocabulary),
+            ..tree
         }
-        self.known.learn(shown.observations());
-        record.time = StageTimes {
-            draft: (drafted - began).as_secs_f64(),
-            verify: (verified - drafted).as_secs_f64(),
-            other: verified.elapsed().as_secs_f64(),
-        };
-        self.budget.learn(&asked, &record, &draft);
-        Ok(Some(record))
+    }
+
+    /// Describes the miss that ended the step.
+    ///
+    /// Returns `None` if nothing was to be drafted, or the text ended.
+    fn miss(
+        &self,
+        text: &Text,
+        drafted: &StepDraft,
+        record: &StepRecord,
+        target_best: &[(TokenId, f64)],
+    ) -> Option<Miss> {
+        let AvailableDrafter { info, drafter } = &self.drafters[self.drafter];
+        let drafts = drafted.max_tokens > 1
+            && drafted.budget.tokens.is_some()
+            && info.kind != DrafterKind::None;
+        (drafts && text.ending.is_none()).then(|| {
+            let outside = !drafter.can_propose(record.bonus);
+            describe_miss(record, &drafted.draft, target_best, outside, &self.vocabulary)
+        })
+    }
+
+    /// Returns what a later oracle search of this step needs.
+    fn past_step_of(&self, drafted: &StepDraft, record: &StepRecord) -> PastStep {
+        let StepDraft { draft, position, max_tokens, limits, budget, choice } = drafted;
+        let size = if self.settings.automatic() { draft.tree.len() } else { *max_tokens };
+        PastStep {
+            position: *position,
+            settings: record.settings.clone(),
+            limits: Limits { budget: size, ..*limits },
+            expected: record.expected_accepted,
+            best: self.settings.shape == Shape::BestFirst
+                && budget.tokens == Some(*max_tokens)
+                && choice.is_none(),
+        }
+    }
+
+    /// Passes the outcome of the step to the drafter, the planner and the calibration.
+    ///
+    /// `acceptances` is [`VerifyOutcome::chances`].
+    fn learn(
+        &mut self,
+        draft: &Draft,
+        record: &StepRecord,
+        feedback: &VerifyFeedback,
+        acceptances: Vec<(f64, Vec<f64>)>,
+    ) {
+        self.drafters[self.drafter].drafter.learn(feedback);
+        if self.settings.samples_trees() {
+            self.planner.learn_sampled(acceptances.into_iter());
+        } else {
+            self.planner.learn(draft, &record.tree.p, &record.path, record.bonus);
+        }
+        self.calibration.learn(feedback.observations());
     }
 
     /// Drafts and verifies as the next step will, and forgets the result.
@@ -508,24 +654,30 @@ impl Session {
         };
         let Some(&root) = text.tokens.last() else { return Ok(()) };
         let room = self.target.capacity() - self.target.len();
-        let depth = text.end - text.tokens.len() - 1;
-        let limits = Limits { budget: self.last_size.min(room), depth };
+        let limits = Limits { budget: self.last_size.min(room), depth: text.max_depth() };
         if limits.budget == 0 {
             return Ok(());
         }
-        let drafter = &mut *self.drafters[self.drafter];
-        let stop = self.vocabulary.stop();
-        let mut cx =
-            Context { tokens: &text.tokens, target: &mut *self.target, warp: &self.warp, stop };
+        let AvailableDrafter { info, drafter } = &mut self.drafters[self.drafter];
+        let shape = self.settings.shape;
+        let mut request = DraftRequest {
+            tokens: &text.tokens,
+            target: &mut *self.target,
+            sampling: self.sampling,
+            stop: self.vocabulary.stop(),
+            limits,
+            cost_model: self.cost_model,
+            sampled: self.settings.samples_trees(),
+        };
         // Another process would draft in vain.
-        let draft = if limits.budget == 1 || self.settings.drafter == "external" {
+        let draft = if limits.budget == 1 || info.kind == DrafterKind::External {
             Draft::root_only(root)
         } else {
             // The planner keeps its plan for the step's own size.
             let mut planner = self.planner.clone();
-            let plan = planner.plan(self.shape, limits.budget - 1);
-            grow(self.shape, drafter, &mut cx, limits, plan)
-                .map_err(|source| SessionError::Draft { name: drafter.name(), source })?
+            let plan = planner.plan(shape, limits.budget - 1);
+            grow(shape, &mut **drafter, &mut request, plan)
+                .map_err(|source| SessionError::Draft { kind: info.kind.clone(), source })?
         };
         let ran = self.target.append(&Node::of_tree(&draft.tree), Pass::FULL);
         self.target.discard();
@@ -534,7 +686,7 @@ impl Session {
 
     /// Returns the fluid bound for every budget, if a new report is due.
     ///
-    /// `now` makes any new position sufficient. ExclusiveAccepts a few milliseconds. Returns `None` for
+    /// `now` makes any new position sufficient. Takes a few milliseconds. Returns `None` for
     /// sampled trees, for which the bound doesn't hold.
     pub fn fluid(&mut self, now: bool) -> Option<FluidBound> {
         if self.settings.samples_trees() {
@@ -549,29 +701,55 @@ impl Session {
     /// The pool also starts over when the sampling parameters change. The ceilings start over with
     /// it.
     pub fn take_pool(&mut self) -> Pool {
-        std::mem::replace(&mut self.observed, CeilingTracker::new(&self.warp)).into_pool()
+        std::mem::replace(&mut self.observed, CeilingTracker::new(&self.sampling)).into_pool()
     }
 
     /// Returns the prompt's id, the tokens before step `step`, and its saved state.
     ///
     /// The root of the step is the last of the tokens. Returns `None` if the current text has no
     /// such step.
-    pub(super) fn past_step(&self, step: usize) -> Option<(&str, &[TokenId], &PastStep)> {
+    pub(super) fn past_step(&self, step: usize) -> Option<PastContext<'_>> {
         let text = self.text.as_ref()?;
         let past = text.past.get(step)?;
-        Some((&text.id, text.tokens.get(..past.position)?, past))
+        let tokens = text.tokens.get(..past.position)?;
+        Some(PastContext { prompt_id: &text.id, tokens, past })
     }
 
-    /// Returns the drafter called `name`.
-    pub(super) fn drafter_named(&self, name: &str) -> Option<&dyn Drafter> {
-        self.drafters.iter().find(|d| d.name() == name).map(|d| &**d)
+    /// Returns the drafter of this kind.
+    pub(super) fn drafter_of(&self, kind: &DrafterKind) -> Option<&dyn Drafter> {
+        self.drafters
+            .iter()
+            .find(|available| available.info.kind == *kind)
+            .map(|available| &*available.drafter)
+    }
+
+    /// Returns the index of the drafter of this kind.
+    ///
+    /// # Errors
+    /// If this run has no such drafter: names the remedy, or those that it has.
+    fn find_drafter(&self, kind: &DrafterKind) -> Result<usize, BadSetting> {
+        let found = self.drafters().position(|info| info.kind == *kind);
+        found.ok_or_else(|| {
+            BadSetting(match kind {
+                DrafterKind::Model => "the drafter \"model\" needs a second model: start with --draft-model NAME or PATH".into(),
+                DrafterKind::Eagle => {
+                    let cure = "none comes with this model: train one with speclight train, and give it with --head FILE";
+                    format!("the drafter \"eagle\" needs a head; {cure}")
+                }
+                _ => {
+                    let names: Vec<&str> = self.drafters().map(|info| info.kind.name()).collect();
+                    let (name, names) = (kind.name(), names.join(", "));
+                    format!("there is no drafter {name:?} in this run: give one of {names}")
+                }
+            })
+        })
     }
 
     /// Returns the random numbers of the current text, and its length in tokens.
     ///
     /// Returns `None` before the first text.
-    pub(super) fn draws(&self) -> Option<(TextRandom, usize)> {
-        self.text.as_ref().map(|text| (text.draws.clone(), text.tokens.len()))
+    pub(super) fn random(&self) -> Option<(TextRandom, usize)> {
+        self.text.as_ref().map(|text| (text.random.clone(), text.tokens.len()))
     }
 
     pub(super) fn vocabulary(&self) -> &Arc<Vocabulary> {

@@ -4,7 +4,6 @@
 //! checks that the drafter exists.
 
 use crate::distribution::Sampling;
-use crate::draft::Shape;
 use crate::telemetry::StepSettings;
 use crate::verify::Rule;
 
@@ -20,17 +19,17 @@ pub struct BadSetting(pub(crate) String);
 
 impl StepSettings {
     /// Returns the sampling parameters applied to the target's logits.
-    pub fn warp(&self) -> Sampling {
+    pub fn sampling(&self) -> Sampling {
         Sampling { temperature: self.temperature, top_p: self.top_p, top_k: self.top_k }
     }
 
-    /// Checks all settings but the drafter, and returns the parsed shape.
+    /// Checks all settings but the drafter.
     ///
     /// The drafter depends on the run and is checked by the session.
     ///
     /// # Errors
     /// If a setting is out of range: names it, its value and the range.
-    pub fn check(&self) -> Result<Shape, BadSetting> {
+    pub fn check(&self) -> Result<(), BadSetting> {
         let bad = |line: String| Err(BadSetting(line));
         if !(1..=MAX_BUDGET).contains(&self.budget) {
             return bad(format!(
@@ -53,25 +52,21 @@ impl StepSettings {
                     .into(),
             );
         }
-        let names = || Shape::ALL.map(Shape::name).join(", ");
-        let Some(shape) = Shape::named(&self.shape) else {
-            return bad(format!("there is no shape {:?}: give one of {}", self.shape, names()));
-        };
+        let shape = self.shape;
         if self.verify == Rule::Block && !shape.allows(self.verify) {
             let others = "verify by match, rejection or greedy-first";
             return bad(format!(
-                "the shape {}: block verification takes chains only: give chain with block, or {others}",
-                self.shape
+                "the shape {shape}: block verification takes chains only: give chain with block, or {others}"
             ));
         }
         if !shape.allows(self.verify) {
-            let (shape, rule) = (&self.shape, self.verify.name());
+            let rule = self.verify.name();
             let why = "picks its nodes by what they are, and drawn ones must not be picked";
             return bad(format!(
                 "the shape {shape} {why}: give chain, fixed or static with {rule}, or verify by match"
             ));
         }
-        Ok(shape)
+        Ok(())
     }
 }
 
@@ -79,12 +74,13 @@ impl StepSettings {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::draft::Shape;
 
     #[test]
     fn each_setting_out_of_range_is_named() {
         let good = StepSettings {
             drafter: "none".into(),
-            shape: "chain".into(),
+            shape: Shape::Chain,
             budget: 16,
             auto: false,
             verify: Rule::Match,
@@ -93,7 +89,7 @@ mod tests {
             top_k: None,
             seed: 0,
         };
-        assert_eq!(good.check(), Ok(Shape::Chain));
+        assert_eq!(good.check(), Ok(()));
         let said = |change: fn(&mut StepSettings)| {
             let mut bad = good.clone();
             change(&mut bad);
@@ -122,15 +118,19 @@ mod tests {
             "top-p NaN: give a number above 0, up to 1 (keep all)"
         );
         assert!(said(|s| s.top_k = Some(0)).starts_with("top-k 0"));
-        let drawn = said(|s| (s.verify, s.shape) = (Rule::Rejection, "best-first".into()));
+        let drawn = said(|s| (s.verify, s.shape) = (Rule::Rejection, Shape::BestFirst));
         assert!(
             drawn.starts_with("the shape best-first picks")
                 && drawn.ends_with("static with rejection, or verify by match"),
             "{drawn}"
         );
-        assert_eq!(said(|s| (s.verify, s.shape) = (Rule::GreedyFirst, "fixed 2,1".into())), "");
+        assert_eq!(
+            said(|s| (s.verify, s.shape) = (Rule::GreedyFirst, "fixed 2,1".parse().unwrap())),
+            ""
+        );
         for shape in ["fixed", "fixed 1,1", "best-first", "static"] {
-            let mut bad = StepSettings { verify: Rule::Block, shape: shape.into(), ..good.clone() };
+            let mut bad =
+                StepSettings { verify: Rule::Block, shape: shape.parse().unwrap(), ..good.clone() };
             let line = bad.check().unwrap_err().to_string();
             assert!(
                 line.starts_with(&format!(
@@ -138,12 +138,8 @@ mod tests {
                 )),
                 "{line}"
             );
-            bad.shape = "chain".into();
-            assert_eq!(bad.check(), Ok(Shape::Chain));
+            bad.shape = Shape::Chain;
+            assert_eq!(bad.check(), Ok(()));
         }
-        assert_eq!(
-            said(|s| s.shape = "star".into()),
-            "there is no shape \"star\": give one of chain, fixed, best-first, static"
-        );
     }
 }

@@ -10,7 +10,7 @@ use super::session::{Session, SessionError};
 use super::vocabulary::Vocabulary;
 use crate::distribution::{Sampling, TokenDist};
 use crate::draft::shape::{Limits, grow};
-use crate::draft::{Context, DraftError, OracleSearch, Plan, Shape};
+use crate::draft::{DraftError, DraftRequest, DrafterKind, OracleSearch, Plan, Shape};
 use crate::model::{Decoder, Node, Pass};
 use crate::telemetry::{OracleResult, OracleSearchState, OracleTree, StepSettings};
 use crate::theory::cost::CostCurve;
@@ -46,6 +46,23 @@ pub(super) struct PastStep {
     pub best: bool,
 }
 
+/// Step of the current text, with the text before it.
+pub(super) struct PastContext<'a> {
+    pub prompt_id: &'a str,
+    /// Tokens before the step, its root last.
+    pub tokens: &'a [TokenId],
+    pub past: &'a PastStep,
+}
+
+/// Sizes of the trees that an oracle search covers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SearchSizes {
+    /// Size of the step's own tree.
+    Own,
+    /// All sizes that can pay on this machine, if the pass cost is known.
+    All,
+}
+
 /// Oracle search that can be refined pass by pass.
 pub(crate) struct StepSearch {
     pub prompt_id: String,
@@ -55,7 +72,7 @@ pub(crate) struct StepSearch {
     pub max_passes: usize,
     target: Box<dyn Decoder>,
     tokens: Vec<TokenId>,
-    warp: Sampling,
+    sampling: Sampling,
     vocabulary: Arc<Vocabulary>,
     oracle: OracleSearch,
     drafter_best: Option<f64>,
@@ -67,7 +84,7 @@ pub(crate) struct StepSearch {
     /// Tokens that can still be drafted, if decoding is greedy and all sizes are requested.
     ///
     /// A greedy oracle knows all of them, so that no search is needed.
-    left: Option<usize>,
+    remaining: Option<usize>,
     /// Result at the step's own size, and the pass at which further search ends.
     own: Option<(OracleResult, usize)>,
     /// Set when the search for trees of other sizes is done.
@@ -82,36 +99,38 @@ impl Session {
     /// # Errors
     /// If a forward or the drafter fails. The session is unchanged in any case.
     pub(crate) fn start_search(&self, step: usize) -> Result<Option<StepSearch>, SessionError> {
-        self.search(step, false)
+        self.search(step, SearchSizes::Own)
     }
 
-    /// Starts an oracle search, optionally for trees of every size.
+    /// Starts an oracle search for trees of these sizes.
     ///
-    /// With `all_sizes`, and if the pass cost is known, the search continues with all sizes that
-    /// can pay on this machine; the result is [`StepSearch::curve`].
+    /// The result for all sizes is [`StepSearch::curve`].
     ///
     /// # Errors
-    /// As [`Self::look`].
+    /// As [`Self::start_search`].
     pub(crate) fn search(
         &self,
         step: usize,
-        all_sizes: bool,
+        sizes: SearchSizes,
     ) -> Result<Option<StepSearch>, SessionError> {
-        let Some((id, tokens, past)) = self.past_step(step) else { return Ok(None) };
-        let greedy = past.settings.warp().greedy();
+        let Some(PastContext { prompt_id, tokens, past }) = self.past_step(step) else {
+            return Ok(None);
+        };
+        let greedy = past.settings.sampling().greedy();
+        let all_sizes = sizes == SearchSizes::All;
         let cost =
             self.cost().filter(|_| all_sizes && !greedy && !past.settings.samples_trees()).cloned();
         let widest = cost.as_ref().map_or(0, CostCurve::largest);
         let mut target = self.target.fork()?;
         target.truncate(tokens.len().saturating_sub(1));
-        let warp = past.settings.warp();
+        let sampling = past.settings.sampling();
         let root = tokens.last().copied().unwrap_or_default();
         let mut looking = StepSearch {
-            prompt_id: id.to_owned(),
+            prompt_id: prompt_id.to_owned(),
             step,
             target,
             tokens: tokens.to_vec(),
-            warp,
+            sampling,
             vocabulary: Arc::clone(self.vocabulary()),
             oracle: OracleSearch::new(root, past.limits, widest),
             drafter_best: past.best.then_some(past.expected),
@@ -119,7 +138,7 @@ impl Session {
             max_passes: MOST_PASSES,
             state: OracleSearchState::Refining,
             cost,
-            left: (all_sizes && greedy).then_some(past.limits.depth),
+            remaining: (all_sizes && greedy).then_some(past.limits.depth),
             own: None,
             curve_done: false,
         };
@@ -136,14 +155,18 @@ impl StepSearch {
     /// If q is wrong, the verified tree can have the higher value. Then that one is the drafter's
     /// best.
     fn draft(&mut self, session: &Session, past: &PastStep) -> Result<(), SessionError> {
-        let Some(drafter) = session.drafter_named(&past.settings.drafter) else { return Ok(()) };
-        let name = drafter.name();
-        let failed = |source: DraftError| SessionError::Draft { name, source };
+        let kind = &past.settings.drafter;
+        let Some(drafter) = session.drafter_of(kind) else { return Ok(()) };
+        let failed = |source: DraftError| SessionError::Draft { kind: kind.clone(), source };
         let mut drafter = drafter.at(self.tokens.len()).map_err(failed)?;
         let stop = self.vocabulary.stop();
-        let mut cx =
-            Context { tokens: &self.tokens, target: &mut *self.target, warp: &self.warp, stop };
-        let tree = grow(Shape::BestFirst, &mut *drafter, &mut cx, past.limits, &Plan::default())
+        let mut request = DraftRequest {
+            sampling: self.sampling,
+            stop,
+            limits: past.limits,
+            ..DraftRequest::new(&self.tokens, &mut *self.target)
+        };
+        let tree = grow(Shape::BestFirst, &mut *drafter, &mut request, &Plan::default())
             .map_err(failed)?
             .tree;
         self.drafter_best = Some(self.value(&tree)?.max(past.expected));
@@ -159,8 +182,8 @@ impl StepSearch {
         let mut p = vec![1.0; tree.len()];
         for parent in 0..tree.len() {
             if tree.children(parent).next().is_some() {
-                let law = TokenDist::new(self.target.logits(parent), &self.warp)?;
-                tree.children(parent).for_each(|child| p[child] = law.p(tree.token(child)));
+                let dist = TokenDist::new(self.target.logits(parent), &self.sampling)?;
+                tree.children(parent).for_each(|child| p[child] = dist.p(tree.token(child)));
             }
         }
         self.target.discard();
@@ -173,10 +196,13 @@ impl StepSearch {
     /// If a forward fails.
     pub fn refine(&mut self) -> Result<bool, SessionError> {
         let stop = self.vocabulary.stop();
-        let mut cx =
-            Context { tokens: &self.tokens, target: &mut *self.target, warp: &self.warp, stop };
-        let failed = |source| SessionError::Draft { name: "oracle", source };
-        let went_on = self.oracle.refine(&mut cx, AT_ONCE).map_err(failed)?;
+        let mut request = DraftRequest {
+            sampling: self.sampling,
+            stop,
+            ..DraftRequest::new(&self.tokens, &mut *self.target)
+        };
+        let failed = |source| SessionError::Draft { kind: DrafterKind::Oracle, source };
+        let went_on = self.oracle.refine(&mut request, AT_ONCE).map_err(failed)?;
         if let Some((_, most)) = self.own {
             self.curve_done = !went_on || self.oracle.passes() >= most || !self.larger_can_pay();
             return Ok(self.refining());
@@ -246,8 +272,10 @@ impl StepSearch {
     ///
     /// `None` if it was not requested.
     pub fn curve(&self) -> Option<OracleCurve> {
-        if let Some(left) = self.left.filter(|_| self.state != OracleSearchState::Refining) {
-            return Some(OracleCurve::deterministic(left));
+        if let Some(remaining) =
+            self.remaining.filter(|_| self.state != OracleSearchState::Refining)
+        {
+            return Some(OracleCurve::deterministic(remaining));
         }
         let search = self.oracle.search();
         let curve =

@@ -28,7 +28,7 @@ fn exact(mut looking: StepSearch) -> OracleResult {
 /// Nodes are at most `depth` deep, and none is a stop token.
 fn brute(
     table: &TableDecoder,
-    warp: &Sampling,
+    sampling: &Sampling,
     stop: &[TokenId],
     text: &[TokenId],
     drafted: usize,
@@ -40,9 +40,9 @@ fn brute(
             continue;
         }
         let row = table.row(&path, LAYERS);
-        let law = TokenDist::new(&row, warp).unwrap();
-        law.for_each(|token, _| {
-            let p = law.p(token);
+        let dist = TokenDist::new(&row, sampling).unwrap();
+        dist.for_each(|token, _| {
+            let p = dist.p(token);
             if !stop.contains(&token) {
                 all.push(pi * p);
                 open.push(([&path[..], &[token]].concat(), pi * p));
@@ -118,9 +118,9 @@ proptest! {
         session.start("x", &[1, 0, 3], length).unwrap();
         session.step().unwrap();
         let look = exact(session.start_search(0).unwrap().unwrap());
-        let warp = session.settings().warp();
+        let sampling = session.settings().sampling();
         // The text ends after `length` tokens, the last of which is the bonus token.
-        let want = brute(&table, &warp, &stop, &[1, 0, 3], budget - 1, length - 1);
+        let want = brute(&table, &sampling, &stop, &[1, 0, 3], budget - 1, length - 1);
         prop_assert!((look.oracle_lower - want).abs() < 1e-9 && (look.oracle_upper - want).abs() < 1e-9, "{:?} for {}", look, want);
         // The oracle drafter must draft the same tree.
         let oracle = settings("oracle", "best-first", budget, temperature);
@@ -147,8 +147,10 @@ fn a_past_step_is_searched_under_its_own_settings() {
             .unwrap();
         records.push(session.step().unwrap().unwrap());
     }
-    let chain =
-        |record: &StepRecord| StepSettings { shape: "chain".into(), ..record.settings.clone() };
+    let chain = |record: &StepRecord| StepSettings {
+        shape: crate::draft::Shape::Chain,
+        ..record.settings.clone()
+    };
     for record in &records {
         let look = exact(session.start_search(record.step).unwrap().unwrap());
         assert_eq!(look.drafter_best, Some(record.expected_accepted));

@@ -178,7 +178,10 @@ impl Decoder for TableDecoder {
 
 /// Returns settings with seed 11.
 pub fn settings(drafter: &str, shape: &str, budget: usize, temperature: f32) -> StepSettings {
-    StepSettings { seed: 11, ..StepSettings::new(drafter, shape, budget, temperature) }
+    StepSettings {
+        seed: 11,
+        ..StepSettings::new(drafter, shape.parse().unwrap(), budget, temperature)
+    }
 }
 
 /// Creates a session with all drafters; the draft model is another table.

@@ -20,7 +20,7 @@ const PLAIN_TIMES: usize = 5;
 const SETTLE: (usize, Duration) = (12, Duration::from_millis(25));
 /// Steps at the end of a measurement that count, by their median.
 const COUNTED: usize = 4;
-/// Time for which rehearsed steps warm up the CPU after a wait, and its share of the wait.
+/// Seconds of rehearsed steps that warm up the CPU after a wait, and their fraction of it.
 ///
 /// Measured on a virtual machine: after 250 ms of sleep, passes take 3 times as long, and need 50
 /// to 100 ms of work to be as fast as in a row.
@@ -167,7 +167,7 @@ impl Session {
         else {
             return Ok(None);
         };
-        let Some((draws, position)) = self.draws() else { return Ok(None) };
+        let Some((draws, position)) = self.random() else { return Ok(None) };
         let draft = Draft::root_only(token);
         let (began, mut took) = (Instant::now(), Vec::with_capacity(SETTLE.0));
         for step in 0..SETTLE.0 {
@@ -176,12 +176,18 @@ impl Session {
             }
             let start = Instant::now();
             self.target.append(&[Node { token, parent: Parent::Context }], Pass::FULL)?;
-            let seen =
-                evaluate_pass(&*self.target, self.warp, &draft, &draws, position, &mut self.timing)
-                    .map(std::hint::black_box);
+            let outcome = evaluate_pass(
+                &*self.target,
+                self.sampling,
+                &draft,
+                &draws,
+                position,
+                &mut self.timing,
+            )
+            .map(std::hint::black_box);
             took.push(start.elapsed().as_secs_f64());
             self.target.discard();
-            seen?;
+            outcome?;
         }
         let from = took.len().saturating_sub(COUNTED.min(took.len().div_ceil(2)));
         Ok(median(&mut took[from..]))

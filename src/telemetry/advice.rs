@@ -27,6 +27,7 @@
 //! plain decoding, and a perfect drafter the speed of light c, both relative to the measured v.
 
 use super::{BudgetCurve, OracleResult, StepRecord};
+use crate::draft::Shape;
 use crate::theory::cost::CostCurve;
 use crate::theory::intervals::Estimate;
 use crate::theory::waves::{LEAST_STEPS, half_widths, wave_count};
@@ -128,7 +129,7 @@ pub fn predicted_gains<'a>(
             && own.budget == settings.budget
             && own.automatic() == settings.automatic()
             && own.verify == settings.verify
-            && own.warp() == settings.warp()
+            && own.sampling() == settings.sampling()
     };
     let steps: Vec<AdviceStep> =
         steps.take_while(same).filter(|s| !s.record.repeated).take(MAX_ADVICE_STEPS).collect();
@@ -220,7 +221,7 @@ pub fn predicted_gains<'a>(
     add(
         Change::BestFirst,
         Some(&steps)
-            .filter(|_| settings.shape != "best-first" && !settings.samples_trees())
+            .filter(|_| settings.shape != Shape::BestFirst && !settings.samples_trees())
             .and_then(|s| shape_gain(s)),
     );
     let marked = |mark: Option<f64>| {
@@ -425,7 +426,7 @@ mod tests {
         let mut records = vec![step([0.5; 3]); 31];
         records.extend(vec![
             StepRecord {
-                settings: crate::telemetry::StepSettings::new("ngram", "chain", 8, 1.0),
+                settings: crate::telemetry::StepSettings::new("ngram", Shape::Chain, 8, 1.0),
                 ..step([0.5; 3])
             };
             9

@@ -5,6 +5,7 @@
 //! blamed for being frequent. Steps that drafted nothing on purpose add nothing.
 
 use super::{StepRecord, TokenClass};
+use crate::draft::DrafterKind;
 use crate::theory::intervals::Estimate;
 use crate::theory::waves::{UNITS, half_widths, wave_count};
 
@@ -216,26 +217,26 @@ impl BaseRates {
 /// Miss rates by drafter, kept when settings change.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DrafterRates {
-    names: Vec<(String, MissRate)>,
+    names: Vec<(DrafterKind, MissRate)>,
 }
 
 impl DrafterRates {
     /// Adds a step to the rate of the drafter in its settings.
     pub fn add(&mut self, record: &StepRecord) {
-        let name = &record.settings.drafter;
-        let at = self.names.iter().position(|(known, _)| known == name).unwrap_or(self.names.len());
+        let kind = &record.settings.drafter;
+        let at = self.names.iter().position(|(known, _)| known == kind).unwrap_or(self.names.len());
         if at == self.names.len() {
             if at == MAX_DRAFTERS || draftable(record).next().is_none() {
                 return;
             }
-            self.names.push((name.clone(), MissRate::default()));
+            self.names.push((kind.clone(), MissRate::default()));
         }
         draftable(record).for_each(|(_, missed)| self.names[at].1.count(missed));
     }
 
     /// Returns the rates by name, in order of first use.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, MissRate)> {
-        self.names.iter().map(|(name, rate)| (name.as_str(), *rate))
+        self.names.iter().map(|(kind, rate)| (kind.name(), *rate))
     }
 
     /// Returns the rate over all tokens of all drafters.
@@ -335,7 +336,7 @@ mod tests {
         assert_eq!(found, [("ngram", 4, 2), ("eagle", 2, 1)]);
         assert_eq!(rates.total(), MissRate { tokens: 6, misses: 3 });
         for i in 0..40 {
-            other.settings.drafter = format!("d{i}");
+            other.settings.drafter = format!("d{i}").into();
             rates.add(&other);
         }
         assert_eq!(rates.iter().len(), MAX_DRAFTERS);

@@ -5,6 +5,7 @@
 //! therefore the tree of budget b, except for the order of equal path probabilities.
 
 use super::StepRecord;
+use crate::draft::Shape;
 
 /// Accepted drafted tokens of one step for smaller budgets or depths, actual and expected.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -62,7 +63,7 @@ impl BudgetCurve {
     /// P(accepted >= i) is the same for every chain of at least i tokens, so the means are still
     /// correct.
     pub fn applies_to(record: &StepRecord) -> bool {
-        !record.settings.samples_trees() || record.settings.shape == "chain"
+        !record.settings.samples_trees() || record.settings.shape == Shape::Chain
     }
 
     /// Adds a step, unless its tree says nothing about smaller budgets. See [`Self::applies_to`].

@@ -170,7 +170,7 @@ struct LastStep {
 impl LightTally {
     /// Adds the record of a step.
     pub fn add(&mut self, record: &StepRecord) {
-        let deterministic = record.settings.samples_trees() || record.settings.warp().greedy();
+        let deterministic = record.settings.samples_trees() || record.settings.sampling().greedy();
         let units = match &mut self.units {
             Some(units) if units.deterministic() == deterministic => units,
             units => units.insert(LightUnits::new(deterministic)),

@@ -188,7 +188,7 @@ mod tests {
             ("ngram", 0.7, "best-first", Rule::Match, 1500),
         ];
         for (drafter, temperature, shape, verify, max_tokens) in runs {
-            let (drafter, shape) = (drafter.to_owned(), shape.to_owned());
+            let (drafter, shape) = (drafter.into(), shape.parse().unwrap());
             let settings = StepSettings {
                 drafter,
                 shape,

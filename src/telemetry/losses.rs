@@ -75,7 +75,7 @@ fn mean_fluid_bound(record: &StepRecord) -> Option<f64> {
 }
 
 fn greedy(settings: &StepSettings) -> bool {
-    settings.warp().greedy()
+    settings.sampling().greedy()
 }
 
 /// Losses (knowledge, shape) of one searched step.

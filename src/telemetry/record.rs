@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Miss, Overlap, ReachedIntervals, RuleCeiling};
 use crate::distribution::Moments;
+use crate::draft::{DrafterKind, Shape};
 use crate::theory::capacity;
 use crate::tree::TokenId;
 use crate::verify::Rule;
@@ -33,11 +34,11 @@ pub struct RunInfo {
     /// Vocabulary size in tokens.
     pub vocabulary: usize,
     /// Names of the drafters available in this run, in the order of the drafter key.
-    pub drafters: Vec<String>,
+    pub drafters: Vec<DrafterKind>,
     /// Cost of one draft in words, for each of `drafters`.
     pub drafter_costs: Vec<String>,
     /// Names of the tree shapes available in this run.
-    pub shapes: Vec<String>,
+    pub shapes: Vec<Shape>,
     /// Texts of the prompts, before the chat template is applied.
     pub prompts: Vec<String>,
 }
@@ -190,10 +191,10 @@ pub struct Ceilings {
 /// Settings that can change during a run. Each step records those in effect.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StepSettings {
-    /// Name of the drafter.
-    pub drafter: String,
-    /// Name of the tree shape.
-    pub shape: String,
+    /// Drafter.
+    pub drafter: DrafterKind,
+    /// Shape of the token tree.
+    pub shape: Shape,
     /// Budget B: tokens of a verify pass, root included. With `auto`, the upper limit.
     pub budget: usize,
     /// True if each step chooses its budget, up to `budget`, for maximum tokens/s.
@@ -216,14 +217,14 @@ impl StepSettings {
     /// Creates settings with defaults for all but the given values. The defaults are a fixed
     /// budget, sample-and-match, no top-p or top-k, and seed 0.
     pub fn new(
-        drafter: impl Into<String>,
-        shape: impl Into<String>,
+        drafter: impl Into<DrafterKind>,
+        shape: Shape,
         budget: usize,
         temperature: f32,
     ) -> Self {
         Self {
             drafter: drafter.into(),
-            shape: shape.into(),
+            shape,
             budget,
             auto: false,
             verify: Rule::default(),
@@ -236,7 +237,7 @@ impl StepSettings {
 
     /// Returns `true` if the budget is automatic, by `auto` or because the drafter is `auto`.
     pub fn automatic(&self) -> bool {
-        self.auto || self.drafter == "auto"
+        self.auto || self.drafter == DrafterKind::Auto
     }
 
     /// Returns the size in tokens that a step's ceilings are for, root included.
@@ -248,7 +249,7 @@ impl StepSettings {
 
     /// Returns `true` if nothing is drafted, so that each step is one of plain decoding.
     pub fn is_plain_decoding(&self) -> bool {
-        self.drafter == "none" || self.budget <= 1
+        self.drafter == DrafterKind::None || self.budget <= 1
     }
 
     /// Returns `true` if children are sampled from the drafter's distribution.
@@ -256,7 +257,7 @@ impl StepSettings {
     /// The theorem behind the ceilings does not cover such trees; only B - 1 holds for them. With a
     /// greedy target this is always `false`, since every rule then takes the drafter's best token.
     pub fn samples_trees(&self) -> bool {
-        self.verify != Rule::Match && !self.warp().greedy()
+        self.verify != Rule::Match && !self.sampling().greedy()
     }
 }
 

@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::{
     Ceilings, Miss, MissCause, StageTimes, StepRecord, StepSettings, TokenClass, TreeRecord,
 };
+use crate::draft::Shape;
 
 /// Builds a tree from (parent, p) of each drafted node.
 pub fn tree(nodes: &[(usize, f64)]) -> TreeRecord {
@@ -54,7 +55,7 @@ pub fn record(tree: TreeRecord, path: &[usize], budget: usize) -> StepRecord {
         step: 0,
         repeated: false,
         position: 1,
-        settings: StepSettings::new("ngram", "chain", budget, 1.0),
+        settings: StepSettings::new("ngram", Shape::Chain, budget, 1.0),
         choice: None,
         path: path.to_vec(),
         accepted: path.len(),

@@ -34,13 +34,13 @@ pub fn half_widths(
         (SplitMix(0), vec![0usize; units], Vec::with_capacity(REPLICATES));
     for _ in 0..REPLICATES {
         times.fill(0);
-        let mut left = units;
-        while left > 0 {
+        let mut remaining = units;
+        while remaining > 0 {
             let from = draws.below(units);
-            for i in 0..length.min(left) {
+            for i in 0..length.min(remaining) {
                 times[(from + i) % units] += 1;
             }
-            left -= length.min(left);
+            remaining -= length.min(remaining);
         }
         replicates.push(statistics(&times)?);
     }

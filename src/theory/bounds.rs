@@ -23,8 +23,9 @@ pub fn renewal(mu: f64, mu2: f64, drafted: usize) -> Option<f64> {
     (mu > 0.0 && drafted >= 1).then(|| (drafted as f64).ln() / mu + mu2 / (mu * mu))
 }
 
-/// Renewal bound at its best t, (ln(P mu) + 1)/mu + mu2/mu^2 - 1 (bounds.md, "The renewal form").
+/// Renewal bound at its best t (bounds.md, "The renewal form").
 ///
+/// It is (ln(P mu) + 1)/mu + mu2/mu^2 - 1.
 /// Returns `None` if P mu < 1 (t would be negative), mu is 0 or nothing is drafted.
 pub fn renewal_tuned(mu: f64, mu2: f64, drafted: usize) -> Option<f64> {
     let p_mu = drafted as f64 * mu;

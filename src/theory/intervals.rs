@@ -229,7 +229,7 @@ mod tests {
     }
 
     /// Distribution at the one position of a step; its certainty depends on the hidden state.
-    fn law(mood: f64) -> [f64; 3] {
+    fn distribution(mood: f64) -> [f64; 3] {
         let p = 0.7 + 0.1 * mood.clamp(-2.0, 2.0);
         [p, 0.6 * (1.0 - p), 0.4 * (1.0 - p)]
     }
@@ -247,7 +247,7 @@ mod tests {
             (Noise(SplitMix(seed)), StepUnits::default(), Pool::with_grid(COARSE));
         let mut mood = noise.first(process);
         for _ in 0..steps {
-            blocks.pool().add_probabilities(&law(mood));
+            blocks.pool().add_probabilities(&distribution(mood));
             blocks.end_step(expected(mood) * 2.0 * noise.0.uniform());
             mood = noise.next(process, mood);
         }
@@ -271,7 +271,7 @@ mod tests {
         let (mut mean, mut total, mut pool) = (0.0, 0.0, Pool::with_grid(COARSE));
         for (mood, weight) in moods {
             let mut one = Pool::with_grid(COARSE);
-            one.add_probabilities(&law(mood));
+            one.add_probabilities(&distribution(mood));
             pool.absorb(&one, (1e6 * weight).round() as usize);
             (mean, total) = (mean + weight * expected(mood), total + weight);
         }

@@ -45,9 +45,9 @@ impl OracleCurve {
         Self { mass, unknown }
     }
 
-    /// Builds the curve of a deterministic text of which `left` tokens can still be drafted.
-    pub fn deterministic(left: usize) -> Self {
-        Self::from_path_probabilities(std::iter::repeat_n(1.0, left), 0.0)
+    /// Builds the curve of a deterministic text of which `tokens` tokens can still be drafted.
+    pub fn deterministic(tokens: usize) -> Self {
+        Self::from_path_probabilities(std::iter::repeat_n(1.0, tokens), 0.0)
     }
 
     /// Returns the mass of a tree of `p` drafted nodes that is known to exist.

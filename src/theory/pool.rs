@@ -125,11 +125,11 @@ impl Pool {
 
     /// Adds the distribution of one generated position, as it is sampled from.
     ///
-    /// `moments` are those of `law`, which the caller already has.
-    pub fn add(&mut self, law: &TokenDist, moments: Moments) {
+    /// `moments` are those of `dist`, which the caller already has.
+    pub fn add(&mut self, dist: &TokenDist, moments: Moments) {
         let (cells, scale) = (&mut self.cells, self.per_nat as f32);
         let (mut best, mut next) = (0.0, 0.0);
-        law.surprisals(
+        dist.surprisals(
             CUT as f32,
             #[inline(always)]
             |x, p| {
@@ -182,10 +182,10 @@ impl Pool {
     /// Adds a distribution given by its probabilities.
     ///
     /// Zeros are skipped; the others are assumed to sum to 1.
-    pub fn add_probabilities(&mut self, law: &[f64]) {
+    pub fn add_probabilities(&mut self, probabilities: &[f64]) {
         let mut moments = Moments::default();
         let (mut best, mut next) = (0.0, 0.0);
-        for &p in law.iter().filter(|&&p| p > 0.0) {
+        for &p in probabilities.iter().filter(|&&p| p > 0.0) {
             let x = (-p.ln()).max(0.0);
             moments.entropy += p * x;
             moments.second += p * x * x;
@@ -234,6 +234,21 @@ impl Pool {
     ///
     /// `drafted` is P = B - 1. The bound is the fluid bound, or the tighter one for few nodes.
     /// Never above P (greedy: P itself). Returns `None` while the pool is empty.
+    ///
+    /// # Examples
+    /// ```
+    /// use speclight::theory::pool::Pool;
+    ///
+    /// let mut pool = Pool::new();
+    /// assert_eq!(pool.fluid(4), None);
+    /// pool.add_probabilities(&[0.5, 0.25, 0.25]);
+    /// let bound = |drafted| pool.fluid(drafted).unwrap_or(f64::NAN);
+    /// // One drafted token is accepted with the largest probability at best.
+    /// assert!((bound(1) - 0.5).abs() < 1e-9);
+    /// // The best tree of two nodes has the path probabilities 0.5 and 0.25.
+    /// assert!(bound(2) >= 0.75 - 1e-9 && bound(2) < 2.0);
+    /// assert!(bound(2) < bound(8));
+    /// ```
     pub fn fluid(&self, drafted: usize) -> Option<f64> {
         self.sweep(drafted.max(1), drafted..=drafted).pop()
     }
@@ -445,9 +460,9 @@ mod tests {
     use super::*;
     use crate::distribution::Sampling;
 
-    fn pool(laws: &[&[f64]]) -> Pool {
+    fn pool(dists: &[&[f64]]) -> Pool {
         let mut pool = Pool::new();
-        laws.iter().for_each(|l| pool.add_probabilities(l));
+        dists.iter().for_each(|l| pool.add_probabilities(l));
         pool
     }
 
@@ -482,7 +497,7 @@ mod tests {
         // Into a coarser grid: the same as adding the distributions there.
         let (mut coarse, mut want) = (Pool::with_grid(16), Pool::with_grid(16));
         assert!(coarse.absorb(&all, 1));
-        [a, b, b].into_iter().for_each(|law| want.add_probabilities(law));
+        [a, b, b].into_iter().for_each(|dist| want.add_probabilities(dist));
         assert_eq!(coarse.fluid_curve(40), want.fluid_curve(40));
         sum.clear();
         assert_eq!(sum, Pool::new());
@@ -595,11 +610,11 @@ mod tests {
     #[test]
     fn logits_and_probabilities_give_the_same_pool() {
         let logits: Vec<f32> = (0..5000).map(|i| ((i * 7919 % 5003) as f32) / 400.0).collect();
-        let warp = Sampling { temperature: 0.7, top_p: 1.0, top_k: None };
-        let law = TokenDist::new(&logits, &warp).unwrap();
+        let sampling = Sampling { temperature: 0.7, top_p: 1.0, top_k: None };
+        let dist = TokenDist::new(&logits, &sampling).unwrap();
         let (mut a, mut b) = (Pool::new(), Pool::new());
-        a.add(&law, law.moments());
-        b.add_probabilities(&(0..5000).map(|t| law.p(t)).collect::<Vec<_>>());
+        a.add(&dist, dist.moments());
+        b.add_probabilities(&(0..5000).map(|t| dist.p(t)).collect::<Vec<_>>());
         assert!((a.mu().unwrap() - b.mu().unwrap()).abs() < 1e-5);
         assert!((a.mu2().unwrap() - b.mu2().unwrap()).abs() < 1e-4);
         assert!((a.tail_mass().unwrap() - b.tail_mass().unwrap()).abs() < 1e-6);

@@ -237,14 +237,14 @@ impl TreeSearch {
                 }
             }
         }
-        let left = |item: &SearchNode| {
+        let unused = |item: &SearchNode| {
             place[item.parent].map(|parent| UnusedCandidate {
                 parent,
                 token: item.token,
                 p: item.p,
             })
         };
-        FoundTree { unused: self.rest.iter().filter_map(left).collect(), tree, expanded }
+        FoundTree { unused: self.rest.iter().filter_map(unused).collect(), tree, expanded }
     }
 }
 
@@ -258,7 +258,7 @@ mod tests {
     const VOCAB: u32 = 3;
 
     /// Distribution below a path, from a table of few values, so that ties are common.
-    fn law(table: &[u8], path: &[TokenId]) -> Vec<(TokenId, f64)> {
+    fn probabilities_after(table: &[u8], path: &[TokenId]) -> Vec<(TokenId, f64)> {
         let at =
             path.iter().fold(1usize, |at, &t| at * VOCAB as usize + t as usize) * VOCAB as usize;
         (0..VOCAB).map(|t| (t, f64::from(table[(at + t as usize) % table.len()]) / 12.0)).collect()
@@ -268,7 +268,7 @@ mod tests {
     fn all(table: &[u8], depth: usize) -> Vec<f64> {
         let (mut open, mut all) = (vec![(Vec::new(), 1.0)], Vec::new());
         while let Some((path, pi)) = open.pop() {
-            for (token, p) in law(table, &path).into_iter().filter(|c| c.1 > 0.0) {
+            for (token, p) in probabilities_after(table, &path).into_iter().filter(|c| c.1 > 0.0) {
                 all.push(pi * p);
                 if path.len() + 1 < depth {
                     open.push(([&path[..], &[token]].concat(), pi * p));
@@ -319,7 +319,7 @@ mod tests {
                 // Called again without new children, it returns the same nodes.
                 prop_assert_eq!(search.next_to_expand(most), nodes.clone());
                 let path = |&n: &usize| search.explored().path(n).into_iter().map(|n| search.explored().token(n)).collect();
-                let children: Vec<_> = nodes.iter().map(path).map(|path: Vec<u32>| law(&table, &path)).collect();
+                let children: Vec<_> = nodes.iter().map(path).map(|path: Vec<u32>| probabilities_after(&table, &path)).collect();
                 search.expand(&nodes, children);
                 passes += 1;
                 // The bounds close from both sides, and the optimum stays between them.

@@ -212,13 +212,13 @@ mod tests {
 
     fn sums(pool: &[Vec<f64>]) -> SmallTrees {
         let mut trees = SmallTrees::default();
-        pool.iter().for_each(|law| trees.add(law[0], law.get(1).copied().unwrap_or(0.0)));
+        pool.iter().for_each(|dist| trees.add(dist[0], dist.get(1).copied().unwrap_or(0.0)));
         trees
     }
 
     /// OPT(1), OPT(2), OPT(3) by enumeration of the environments that matter for three nodes.
     fn optimum(pool: &[Vec<f64>]) -> [f64; 3] {
-        let get = |law: &Vec<f64>, i: usize| law.get(i).copied().unwrap_or(0.0);
+        let get = |dist: &Vec<f64>, i: usize| dist.get(i).copied().unwrap_or(0.0);
         let mut sum = [0.0; 3];
         for root in pool {
             for after_first in pool {

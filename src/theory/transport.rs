@@ -167,8 +167,8 @@ mod tests {
                 all[set as usize] += share;
                 continue;
             }
-            let left: f64 = tokens.clone().map(|i| q[i]).sum();
-            open.extend(tokens.map(|i| (set | 1 << i, share * q[i] / left)));
+            let unsampled: f64 = tokens.clone().map(|i| q[i]).sum();
+            open.extend(tokens.map(|i| (set | 1 << i, share * q[i] / unsampled)));
         }
         (0u32..).zip(all).filter(|(_, share)| *share > 0.0).collect()
     }

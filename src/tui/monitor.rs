@@ -280,7 +280,7 @@ mod tests {
         vec![
             Event::Ready {
                 info: Arc::new(RunInfo { model: "m".into(), ..RunInfo::default() }),
-                settings: StepSettings::new("ngram", "chain", 3, 1.0),
+                settings: StepSettings::new("ngram", crate::draft::Shape::Chain, 3, 1.0),
             },
             begin(0, "a"),
             step(0, "a"),

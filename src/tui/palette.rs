@@ -1,7 +1,7 @@
 //! Command palette: settings by name and value, and all commands, with completion.
 
 use super::{COMMANDS, CommandEntry, Direction, Effect, Phase, State, navigate, set_pace};
-use crate::draft::Shape;
+use crate::draft::{DrafterKind, UnknownShape};
 use crate::engine::{AUTO_BUDGET, Command, MAX_BUDGET};
 use crate::telemetry::StepSettings;
 use crate::verify::Rule;
@@ -28,18 +28,18 @@ const STEP_SETTINGS: [StepSetting; 8] = [
     StepSetting {
         name: "drafter",
         doc: "source of drafted tokens",
-        values: |state| state.info.drafters.clone(),
+        values: |state| state.info.drafters.iter().cloned().map(String::from).collect(),
         set: |s, value| {
-            value.clone_into(&mut s.drafter);
+            s.drafter = value.into();
             Ok(())
         },
     },
     StepSetting {
         name: "shape",
         doc: "shape of the token tree",
-        values: |state| state.info.shapes.clone(),
+        values: |state| state.info.shapes.iter().map(|shape| shape.name()).collect(),
         set: |s, value| {
-            value.clone_into(&mut s.shape);
+            s.shape = value.parse().map_err(|unknown: UnknownShape| unknown.to_string())?;
             Ok(())
         },
     },
@@ -328,11 +328,6 @@ fn prompt(state: &mut State, effects: &mut Vec<Effect>, value: &str) -> Result<(
     Ok(())
 }
 
-/// Returns whether a rule can verify trees of this shape.
-pub fn allowed(shape: &str, rule: Rule) -> bool {
-    Shape::named(shape).is_some_and(|shape| shape.allows(rule))
-}
-
 /// Requests several changes of settings at once; none of them if one is invalid.
 fn change(
     state: &mut State,
@@ -351,21 +346,19 @@ fn change(
             return Err(format!("{name} is not a setting"));
         };
         (setting.set)(&mut wished, value)?;
-        if name == "drafter" && !state.info.drafters.contains(value) {
-            return Err(format!(
-                "not available in this run: give one of {}",
-                state.info.drafters.join(", ")
-            ));
+        if name == "drafter" && !state.info.drafters.contains(&wished.drafter) {
+            let names: Vec<&str> = state.info.drafters.iter().map(DrafterKind::name).collect();
+            return Err(format!("not available in this run: give one of {}", names.join(", ")));
         }
     }
     // A rule that can't verify the shape takes the last shape of the run that it can.
     let shaped = changes.iter().any(|(name, _)| name == "shape");
     if !shaped
-        && !allowed(&wished.shape, wished.verify)
+        && !wished.shape.allows(wished.verify)
         && let Some(shape) =
-            state.info.shapes.iter().rev().find(|shape| allowed(shape, wished.verify))
+            state.info.shapes.iter().rev().find(|shape| shape.allows(wished.verify))
     {
-        wished.shape.clone_from(shape);
+        wished.shape = *shape;
     }
     wished.check().map_err(|bad| bad.to_string())?;
     if wished == before {
@@ -389,7 +382,7 @@ fn described(changes: &[(String, String)]) -> String {
 
 /// Returns why a change of this setting has no effect under the other settings, if so.
 pub fn no_effect(settings: &StepSettings, name: &str) -> Option<&'static str> {
-    let greedy = settings.warp().greedy();
+    let greedy = settings.sampling().greedy();
     match name {
         "verify" if greedy && settings.verify != Rule::Match => {
             Some("no effect while greedy: raise the temperature")
@@ -397,7 +390,7 @@ pub fn no_effect(settings: &StepSettings, name: &str) -> Option<&'static str> {
         "top-p" | "top-k" | "seed" if settings.temperature == 0.0 => {
             Some("no effect while greedy: raise the temperature")
         }
-        "shape" | "budget" | "verify" if settings.drafter == "none" => {
+        "shape" | "budget" | "verify" if settings.drafter == DrafterKind::None => {
             Some("no effect without drafting: choose a drafter")
         }
         "budget" if settings.automatic() => {

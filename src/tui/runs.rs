@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::{Averages, History, LightBar};
+use crate::draft::DrafterKind;
 use crate::study::compare::{
     Differences, Pairing, TextTrace, couples, differences, generate_same_text,
 };
@@ -170,7 +171,7 @@ fn courses(history: &History, run: &RunScore, prompts: &mut Vec<(String, u64)>) 
     for step in steps {
         let record = &*step.record;
         if record.step == 0 {
-            let seed = if record.settings.warp().greedy() { 0 } else { record.settings.seed };
+            let seed = if record.settings.sampling().greedy() { 0 } else { record.settings.seed };
             let key = (record.prompt_id.clone(), seed);
             let index = prompts.iter().position(|known| *known == key).unwrap_or_else(|| {
                 prompts.push(key);
@@ -194,8 +195,8 @@ fn courses(history: &History, run: &RunScore, prompts: &mut Vec<(String, u64)>) 
 
 /// Describes settings in a few words, for tables and summaries.
 pub fn describe(settings: &StepSettings) -> String {
-    let mut said = settings.drafter.clone();
-    if settings.drafter != "none" {
+    let mut said = settings.drafter.name().to_owned();
+    if settings.drafter != DrafterKind::None {
         let _ = write!(said, " {}", settings.shape);
         let _ = if settings.automatic() {
             write!(said, " B auto")

@@ -10,6 +10,7 @@ use super::{
     GaugeUnit, History, Keymap, LightBar, LineInput, LineRecalls, Preset, Query, Recall, Recalling,
     Step,
 };
+use crate::draft::DrafterKind;
 use crate::engine::{Pace, RunInfo};
 use crate::telemetry::{
     Advice, AdviceStep, FluidBound, MachineLoad, MeasuredSpeeds, OracleSearchState, StepSettings,
@@ -296,7 +297,7 @@ pub struct State {
     /// Past runs and the cursor in their pane.
     pub runs: Runs,
     /// Drafter in use before drafting was switched off.
-    pub last_drafter: Option<String>,
+    pub last_drafter: Option<DrafterKind>,
     /// Set while the engine waits for the prompt editor to close.
     pub waits_for_prompt: bool,
     /// Prompts sent from the editor.
@@ -433,8 +434,8 @@ impl State {
             let mut light = std::mem::take(&mut self.light);
             let fluid = self.bound().map_or(&[][..], |fluid| &fluid.curve);
             let newest = self.history.newest().map(|step| &step.record.settings);
-            let deterministic =
-                newest.is_some_and(|settings| settings.samples_trees() || settings.warp().greedy());
+            let deterministic = newest
+                .is_some_and(|settings| settings.samples_trees() || settings.sampling().greedy());
             let (now, plain, cost) = (self.now, self.plain, self.cost.as_ref());
             let around = EvaluationInputs { now, plain, cost, deterministic, fluid };
             light.evaluate(&self.history.averages, &around);

@@ -258,7 +258,7 @@ fn told(state: &mut State, event: Event, effects: &mut Vec<Effect>) {
             if state
                 .history
                 .newest()
-                .is_some_and(|s| s.record.settings.warp() != record.settings.warp())
+                .is_some_and(|s| s.record.settings.sampling() != record.settings.sampling())
             {
                 state.fluid = None;
             }

@@ -51,7 +51,7 @@ pub struct BlockAcceptance {
 impl BlockAcceptance {
     /// Computes the acceptance probabilities of the chain of first children of `tree`.
     ///
-    /// `law(node)` is the target's distribution after a node, and `proposals[node]` the one from
+    /// `dist(node)` is the target's distribution after a node, and `proposals[node]` the one from
     /// which its child was sampled.
     ///
     /// # Errors
@@ -59,17 +59,17 @@ impl BlockAcceptance {
     pub fn new<'a>(
         tree: &TokenTree,
         proposals: &[Proposal],
-        mut law: impl FnMut(usize) -> Result<TokenDist<'a>, NotFinite>,
+        mut dist: impl FnMut(usize) -> Result<TokenDist<'a>, NotFinite>,
     ) -> Result<Self, NotFinite> {
         let mut block =
             Self { nodes: Vec::new(), reach: Vec::new(), own: Vec::new(), residual: Vec::new() };
         let (mut node, mut reach) = (0, 1.0);
         loop {
-            let law = law(node)?;
+            let dist = dist(node)?;
             let child = tree.children(node).next();
             let (residual, own) = match child {
                 Some(_) => {
-                    let residual = residual(&proposals[node], reach, &law).1;
+                    let residual = residual(&proposals[node], reach, &dist).1;
                     let share = residual + 1.0 - reach;
                     // If p equals q and all is accepted so far, a later token is accepted with
                     // certainty.
@@ -82,7 +82,7 @@ impl BlockAcceptance {
             block.residual.push(residual);
             block.own.push(own);
             let Some(next) = child else { break };
-            let (p, q) = (law.p(tree.token(next)), q(&proposals[node], tree.token(next)));
+            let (p, q) = (dist.p(tree.token(next)), q(&proposals[node], tree.token(next)));
             reach = if q > 0.0 { (reach * p / q).min(1.0) } else { 0.0 };
             node = next;
         }
@@ -133,10 +133,10 @@ fn q(proposal: &Proposal, token: TokenId) -> f64 {
 ///
 /// `reach` is w. The distribution is given by the masses of the candidates and the mass of all
 /// other tokens.
-fn residual(proposal: &Proposal, reach: f64, law: &TokenDist) -> ((Vec<f64>, f64), f64) {
+fn residual(proposal: &Proposal, reach: f64, dist: &TokenDist) -> ((Vec<f64>, f64), f64) {
     let (mut known, mut sum) = (0.0, 0.0);
     let rest = |&(token, q): &(TokenId, f64)| {
-        let p = law.p(token);
+        let p = dist.p(token);
         let rest = (reach * p - q).max(0.0);
         (known, sum) = (known + p, sum + rest);
         rest
@@ -148,7 +148,7 @@ fn residual(proposal: &Proposal, reach: f64, law: &TokenDist) -> ((Vec<f64>, f64
 
 /// Verifies the sampled chain `tree` by block verification.
 ///
-/// `proposals[i]` is the distribution from which the child of node i was sampled, and `law(node)`
+/// `proposals[i]` is the distribution from which the child of node i was sampled, and `dist(node)`
 /// the target's distribution after a node. `draw(d, n)` is a uniform random number in \[0, 1) of
 /// the step's d-th token, from 0. `draw(d, 0)` samples the bonus token at depth d, and `draw(0, i)`
 /// decides on the first i tokens.
@@ -162,21 +162,21 @@ fn residual(proposal: &Proposal, reach: f64, law: &TokenDist) -> ((Vec<f64>, f64
 pub fn verify_block<'a>(
     tree: &TokenTree,
     proposals: &[Proposal],
-    mut law: impl FnMut(usize) -> Result<TokenDist<'a>, NotFinite>,
+    mut dist: impl FnMut(usize) -> Result<TokenDist<'a>, NotFinite>,
     mut draw: impl FnMut(usize, usize) -> f64,
 ) -> Result<Verdict, NotFinite> {
-    let block = BlockAcceptance::new(tree, proposals, &mut law)?;
+    let block = BlockAcceptance::new(tree, proposals, &mut dist)?;
     let accepted = (1..block.own.len()).rev().find(|&i| draw(0, i) < block.own[i]).unwrap_or(0);
     let path = block.nodes[1..=accepted].to_vec();
     let mut emitted: Vec<TokenId> = path.iter().map(|&node| tree.token(node)).collect();
-    let (at, law) = (block.nodes[accepted], law(block.nodes[accepted])?);
+    let (at, dist) = (block.nodes[accepted], dist(block.nodes[accepted])?);
     let number = draw(accepted, 0);
     emitted.push(if accepted + 1 < block.nodes.len() {
-        let (masses, others) = residual(&proposals[at], block.reach[accepted], &law).0;
-        sample_residual(&proposals[at], (&masses, others), &law, number)
+        let (masses, others) = residual(&proposals[at], block.reach[accepted], &dist).0;
+        sample_residual(&proposals[at], (&masses, others), &dist, number)
     } else {
         // A node without children is plain decoding: the same number must give the same token.
-        law.sample(number)
+        dist.sample(number)
     });
     Ok(Verdict { path, emitted })
 }
@@ -307,8 +307,8 @@ mod tests {
                             1.0f64.next_down()
                         }
                     };
-                    let law = |node: usize| Ok(self.target(&draft.tree.tokens()[1..=node]));
-                    let verdict = verify_block(&draft.tree, &draft.proposals, law, draw).unwrap();
+                    let dist = |node: usize| Ok(self.target(&draft.tree.tokens()[1..=node]));
+                    let verdict = verify_block(&draft.tree, &draft.proposals, dist, draw).unwrap();
                     assert_eq!(verdict.path, (1..=verdict.path.len()).collect::<Vec<_>>());
                     lengths[verdict.path.len()] += share;
                 }
@@ -359,8 +359,8 @@ mod tests {
                         i if i == accepted => own[i].next_down().max(0.0),
                         _ => 1.0f64.next_down(),
                     };
-                    let law = |node: usize| Ok(self.target(&draft.tree.tokens()[1..=node]));
-                    let verdict = verify_block(&draft.tree, &draft.proposals, law, draw).unwrap();
+                    let dist = |node: usize| Ok(self.target(&draft.tree.tokens()[1..=node]));
+                    let verdict = verify_block(&draft.tree, &draft.proposals, dist, draw).unwrap();
                     if verdict.path.len() == accepted {
                         assert_eq!(verdict.bonus(), token);
                     }
@@ -397,9 +397,9 @@ mod tests {
                 texts[text.iter().fold(0, |at, &token| at * self.size() + token as usize)] += share;
                 return;
             }
-            let law = self.target(&text);
+            let dist = self.target(&text);
             for token in 0..self.size() as TokenId {
-                self.follow([&text[..], &[token]].concat(), share * law.p(token), texts);
+                self.follow([&text[..], &[token]].concat(), share * dist.p(token), texts);
             }
         }
 
@@ -504,8 +504,8 @@ mod tests {
         for draft in world.drafts() {
             let mut stays = draft.share;
             for i in 0..2 {
-                let law = world.target(&draft.tree.tokens()[1..=i]);
-                stays *= crate::verify::Rejection::new(&draft.proposals[i], |token| law.p(token))
+                let dist = world.target(&draft.tree.tokens()[1..=i]);
+                stays *= crate::verify::Rejection::new(&draft.proposals[i], |token| dist.p(token))
                     .accept_probability()
                     .unwrap();
                 own += stays;
@@ -564,12 +564,12 @@ mod tests {
         let world = iid(&[0.2, 0.5, 0.3], &[0.5, 0.25, 0.25], 1);
         for draft in world.drafts() {
             for (a, b) in [(0.1, 0.3), (0.5, 0.9), (0.95, 0.05), (0.61, 0.5)] {
-                let law = |node: usize| Ok(world.target(&draft.tree.tokens()[1..=node]));
+                let dist = |node: usize| Ok(world.target(&draft.tree.tokens()[1..=node]));
                 let draw = |_, n: usize| if n == 0 { b } else { a };
-                let block = verify_block(&draft.tree, &draft.proposals, law, draw).unwrap();
+                let block = verify_block(&draft.tree, &draft.proposals, dist, draw).unwrap();
                 assert_eq!(
                     block,
-                    verify_rejection(&draft.tree, &draft.proposals, law, draw).unwrap()
+                    verify_rejection(&draft.tree, &draft.proposals, dist, draw).unwrap()
                 );
             }
         }

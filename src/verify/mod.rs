@@ -81,7 +81,7 @@ impl Verdict {
 
 /// Verifies `tree` by sample-and-match.
 ///
-/// `law(node)` is the target's distribution after that node, and `draw(d)` the uniform random
+/// `dist(node)` is the target's distribution after that node, and `draw(d)` the uniform random
 /// number in \[0, 1) of the step's d-th token, from 0. Each token is the quantile of its
 /// distribution at its number.
 ///
@@ -89,13 +89,13 @@ impl Verdict {
 /// If a distribution does not exist.
 pub fn verify<'a>(
     tree: &TokenTree,
-    mut law: impl FnMut(usize) -> Result<TokenDist<'a>, NotFinite>,
+    mut dist: impl FnMut(usize) -> Result<TokenDist<'a>, NotFinite>,
     mut draw: impl FnMut(usize) -> f64,
 ) -> Result<Verdict, NotFinite> {
     let mut verdict = Verdict { path: Vec::new(), emitted: Vec::new() };
     loop {
         let at = verdict.last_accepted();
-        let token = law(at)?.sample(draw(verdict.path.len()));
+        let token = dist(at)?.sample(draw(verdict.path.len()));
         verdict.emitted.push(token);
         match tree.child(at, token) {
             Some(child) => verdict.path.push(child),

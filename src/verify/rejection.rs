@@ -16,8 +16,8 @@ use crate::tree::{TokenId, TokenTree};
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Proposal {
     /// Candidates with their probabilities, in descending order.
-    law: Vec<(TokenId, f64)>,
-    /// Indices of the children in `law`, in the order in which they were taken.
+    candidates: Vec<(TokenId, f64)>,
+    /// Indices of the children in `candidates`, in the order in which they were taken.
     children: Vec<usize>,
     /// Number of leading children that were taken deterministically.
     certain: usize,
@@ -35,26 +35,28 @@ impl Proposal {
         rule: Rule,
         mut draw: impl FnMut() -> f64,
     ) -> Self {
-        let mut law: Vec<(TokenId, f64)> = candidates.into_iter().collect();
-        let sum: f64 = law.iter().map(|(_, q)| q).sum();
-        law.iter_mut().for_each(|(_, q)| *q /= sum);
-        let count = count.min(law.len());
+        let mut candidates: Vec<(TokenId, f64)> = candidates.into_iter().collect();
+        let sum: f64 = candidates.iter().map(|(_, q)| q).sum();
+        candidates.iter_mut().for_each(|(_, q)| *q /= sum);
+        let count = count.min(candidates.len());
         let certain = match rule {
             Rule::Match => count,
             Rule::GreedyFirst => count.saturating_sub(1),
             Rule::Rejection | Rule::Block => 0,
         };
-        let mut proposal = Proposal { law, children: (0..certain).collect(), certain };
+        let mut proposal = Proposal { candidates, children: (0..certain).collect(), certain };
         while proposal.children.len() < count {
-            let left =
-                || (0..proposal.law.len()).filter(|place| !proposal.children.contains(place));
-            let mut goal = draw() * left().map(|place| proposal.law[place].1).sum::<f64>();
+            let unsampled = || {
+                (0..proposal.candidates.len()).filter(|place| !proposal.children.contains(place))
+            };
+            let mut goal =
+                draw() * unsampled().map(|place| proposal.candidates[place].1).sum::<f64>();
             // Rounding can lead past the last candidate, which is then taken.
-            let found = left().find(|&place| {
-                goal -= proposal.law[place].1;
+            let found = unsampled().find(|&place| {
+                goal -= proposal.candidates[place].1;
                 goal < 0.0
             });
-            match found.or_else(|| left().next_back()) {
+            match found.or_else(|| unsampled().next_back()) {
                 Some(place) => proposal.children.push(place),
                 None => break,
             }
@@ -64,19 +66,19 @@ impl Proposal {
 
     /// Returns the children in the order in which they were taken.
     pub fn children(&self) -> impl Iterator<Item = TokenId> + '_ {
-        self.children.iter().map(|&place| self.law[place].0)
+        self.children.iter().map(|&place| self.candidates[place].0)
     }
 
     /// Returns the candidates with their probabilities, in descending order.
     ///
     /// The probabilities sum to 1, unless there are no candidates.
     pub fn candidates(&self) -> &[(TokenId, f64)] {
-        &self.law
+        &self.candidates
     }
 
     /// Returns the candidates that were not taken, in descending order.
     pub fn left_out(&self) -> impl Iterator<Item = TokenId> + '_ {
-        self.law
+        self.candidates
             .iter()
             .enumerate()
             .filter(|(place, _)| !self.children.contains(place))
@@ -98,20 +100,21 @@ pub struct Rejection<'a> {
     /// It is the drafter's, without the children before this one.
     drafter: Vec<f64>,
     /// Number of children rejected so far.
-    refused: usize,
+    rejected: usize,
 }
 
 impl<'a> Rejection<'a> {
     /// Starts before the first child; `target` returns the target's probability of a token.
     pub fn new(proposal: &'a Proposal, target: impl Fn(TokenId) -> f64) -> Self {
-        let target: Vec<f64> = proposal.law.iter().map(|&(token, _)| target(token)).collect();
+        let target: Vec<f64> =
+            proposal.candidates.iter().map(|&(token, _)| target(token)).collect();
         let others = (1.0 - target.iter().sum::<f64>()).max(0.0);
         Self {
             proposal,
             others,
             target,
-            drafter: proposal.law.iter().map(|&(_, q)| q).collect(),
-            refused: 0,
+            drafter: proposal.candidates.iter().map(|&(_, q)| q).collect(),
+            rejected: 0,
         }
     }
 
@@ -125,11 +128,11 @@ impl<'a> Rejection<'a> {
     /// It is min(1, p / q) under the normalized residuals, where q is 1 for a child that was taken
     /// deterministically.
     pub fn accept_probability(&self) -> Option<f64> {
-        let &place = self.proposal.children.get(self.refused)?;
+        let &place = self.proposal.children.get(self.rejected)?;
         let (target, drafter) = self.sums();
         let p = if target > 0.0 { self.target[place] / target } else { 0.0 };
         let q =
-            if self.refused < self.proposal.certain { 1.0 } else { self.drafter[place] / drafter };
+            if self.rejected < self.proposal.certain { 1.0 } else { self.drafter[place] / drafter };
         Some(if q > 0.0 { (p / q).min(1.0) } else { 0.0 })
     }
 
@@ -138,7 +141,7 @@ impl<'a> Rejection<'a> {
     /// For a child taken deterministically it is that of this child. Otherwise it is the sum over
     /// tokens of the lesser of p and q. 0 if there is nothing left to sample.
     pub fn expected_acceptance(&self) -> f64 {
-        if self.refused < self.proposal.certain {
+        if self.rejected < self.proposal.certain {
             return self.accept_probability().unwrap_or(0.0);
         }
         let (target, drafter) = self.sums();
@@ -150,8 +153,8 @@ impl<'a> Rejection<'a> {
 
     /// Rejects the next child: p becomes (p - q)+, and the drafter's distribution loses it.
     pub fn reject(&mut self) {
-        let Some(&place) = self.proposal.children.get(self.refused) else { return };
-        if self.refused < self.proposal.certain {
+        let Some(&place) = self.proposal.children.get(self.rejected) else { return };
+        if self.rejected < self.proposal.certain {
             self.target[place] = 0.0;
         } else {
             let (target, drafter) = self.sums();
@@ -167,44 +170,44 @@ impl<'a> Rejection<'a> {
             }
         }
         self.drafter[place] = 0.0;
-        self.refused += 1;
+        self.rejected += 1;
     }
 
     /// Samples the bonus token from the residual, at quantile `draw`.
     ///
     /// Candidates come first, in their order, then all other tokens.
-    pub fn rest(&self, law: &TokenDist, draw: f64) -> TokenId {
-        sample_residual(self.proposal, (&self.target, self.others), law, draw)
+    pub fn rest(&self, dist: &TokenDist, draw: f64) -> TokenId {
+        sample_residual(self.proposal, (&self.target, self.others), dist, draw)
     }
 }
 
 /// Samples the token at quantile `draw` of a residual distribution, not normalized.
 ///
 /// The residual is given by the masses of the candidates in their order, and by the mass of all
-/// other tokens, which is distributed among them as in `law`.
+/// other tokens, which is distributed among them as in `dist`.
 pub(super) fn sample_residual(
     proposal: &Proposal,
     (masses, others): (&[f64], f64),
-    law: &TokenDist,
+    dist: &TokenDist,
     draw: f64,
 ) -> TokenId {
     let mut goal = draw * (masses.iter().sum::<f64>() + others);
     let mut last = None;
-    for (&(token, _), &p) in proposal.law.iter().zip(masses).filter(|(_, p)| **p > 0.0) {
+    for (&(token, _), &p) in proposal.candidates.iter().zip(masses).filter(|(_, p)| **p > 0.0) {
         if goal < p {
             return token;
         }
         (goal, last) = (goal - p, Some(token));
     }
-    let proposed: Vec<TokenId> = proposal.law.iter().map(|&(token, _)| token).collect();
+    let proposed: Vec<TokenId> = proposal.candidates.iter().map(|&(token, _)| token).collect();
     let within = if others > 0.0 { goal / others } else { 1.0 };
     // Without any other token only rounding errors lead here.
-    law.sample_without(within, &proposed).or(last).unwrap_or_else(|| law.best())
+    dist.sample_without(within, &proposed).or(last).unwrap_or_else(|| dist.best())
 }
 
 /// Verifies a sampled tree by recursive rejection.
 ///
-/// The children of node i are those of `proposals[i]`, and `law(node)` is the target's distribution
+/// The children of node i are those of `proposals[i]`, and `dist(node)` is the target's distribution
 /// after that node. `draw(d, n)` is a uniform random number in \[0, 1) of the step's d-th token,
 /// from 0. Number n = 0 samples the bonus token; n = 1, 2, ... decide if the children at this depth
 /// are accepted.
@@ -214,31 +217,31 @@ pub(super) fn sample_residual(
 pub fn verify_rejection<'a>(
     tree: &TokenTree,
     proposals: &[Proposal],
-    mut law: impl FnMut(usize) -> Result<TokenDist<'a>, NotFinite>,
+    mut dist: impl FnMut(usize) -> Result<TokenDist<'a>, NotFinite>,
     mut draw: impl FnMut(usize, usize) -> f64,
 ) -> Result<Verdict, NotFinite> {
     let mut verdict = Verdict { path: Vec::new(), emitted: Vec::new() };
     loop {
         let (at, depth) = (verdict.last_accepted(), verdict.path.len());
-        let law = law(at)?;
+        let dist = dist(at)?;
         let mut children = tree.children(at);
-        let mut rejection = Rejection::new(&proposals[at], |token| law.p(token));
+        let mut rejection = Rejection::new(&proposals[at], |token| dist.p(token));
         let accepted = loop {
             let (Some(chance), Some(child)) = (rejection.accept_probability(), children.next())
             else {
                 break None;
             };
-            if draw(depth, 1 + rejection.refused) < chance {
+            if draw(depth, 1 + rejection.rejected) < chance {
                 break Some(child);
             }
             rejection.reject();
         };
         let Some(child) = accepted else {
             // A node without children is plain decoding: the same number must give the same token.
-            let bonus = if rejection.refused == 0 {
-                law.sample(draw(depth, 0))
+            let bonus = if rejection.rejected == 0 {
+                dist.sample(draw(depth, 0))
             } else {
-                rejection.rest(&law, draw(depth, 0))
+                rejection.rest(&dist, draw(depth, 0))
             };
             verdict.emitted.push(bonus);
             return Ok(verdict);
@@ -260,13 +263,13 @@ mod tests {
     /// Returns logits of a distribution.
     ///
     /// Tokens without mass get a logit so low that exp gives 0.
-    fn logits(law: &[f64]) -> Vec<f32> {
-        law.iter().map(|&p| if p > 0.0 { p.ln() as f32 } else { -1e4 }).collect()
+    fn logits(dist: &[f64]) -> Vec<f32> {
+        dist.iter().map(|&p| if p > 0.0 { p.ln() as f32 } else { -1e4 }).collect()
     }
 
-    fn law(size: usize) -> impl Strategy<Value = Vec<f64>> {
+    fn probabilities(size: usize) -> impl Strategy<Value = Vec<f64>> {
         prop::collection::vec(prop_oneof![1 => Just(0.0), 3 => 0.01f64..1.0], size)
-            .prop_filter("nothing to draw", |law| law.iter().any(|p| *p > 0.0))
+            .prop_filter("nothing to draw", |dist| dist.iter().any(|p| *p > 0.0))
     }
 
     /// Target and drafter distributions after each path of a tiny vocabulary.
@@ -275,7 +278,7 @@ mod tests {
     #[derive(Clone, Debug)]
     struct World {
         /// Target logits and drafter weights, by index of the path.
-        laws: Vec<(Vec<f32>, Vec<f64>)>,
+        dists: Vec<(Vec<f32>, Vec<f64>)>,
         rule: Rule,
         /// Children per node, by depth.
         widths: Vec<usize>,
@@ -287,12 +290,12 @@ mod tests {
             |size| prop::collection::vec(prop_oneof![1 => Just(0.0), 3 => 0.01f64..1.0], size);
         (2usize..4, prop::collection::vec(1usize..4, 1..3), rule).prop_flat_map(
             move |(size, widths, rule)| {
-                let laws = prop::collection::vec(
-                    (law(size).prop_map(|law| logits(&law)), drafter(size)),
+                let dists = prop::collection::vec(
+                    (probabilities(size).prop_map(|dist| logits(&dist)), drafter(size)),
                     1 + size + size * size,
                 );
-                (laws, Just(widths), Just(rule)).prop_map(|(laws, widths, rule)| World {
-                    laws,
+                (dists, Just(widths), Just(rule)).prop_map(|(dists, widths, rule)| World {
+                    dists,
                     rule,
                     widths,
                 })
@@ -302,7 +305,7 @@ mod tests {
 
     impl World {
         fn size(&self) -> usize {
-            self.laws[0].0.len()
+            self.dists[0].0.len()
         }
 
         fn number(&self, path: &[TokenId]) -> usize {
@@ -311,12 +314,12 @@ mod tests {
         }
 
         fn target(&self, path: &[TokenId]) -> TokenDist<'_> {
-            TokenDist::new(&self.laws[self.number(path)].0, &Sampling::PLAIN).unwrap()
+            TokenDist::new(&self.dists[self.number(path)].0, &Sampling::PLAIN).unwrap()
         }
 
         fn candidates(&self, path: &[TokenId]) -> Vec<(TokenId, f64)> {
             let mut all: Vec<(TokenId, f64)> =
-                (0..).zip(self.laws[self.number(path)].1.iter().copied()).collect();
+                (0..).zip(self.dists[self.number(path)].1.iter().copied()).collect();
             all.retain(|(_, q)| *q > 0.0);
             all.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
             all
@@ -336,14 +339,14 @@ mod tests {
             while open[0].0.children.len() < want {
                 let mut next = Vec::new();
                 for (proposal, share) in open {
-                    let left: Vec<usize> = (0..proposal.law.len())
+                    let left: Vec<usize> = (0..proposal.candidates.len())
                         .filter(|place| !proposal.children.contains(place))
                         .collect();
-                    let sum: f64 = left.iter().map(|&place| proposal.law[place].1).sum();
+                    let sum: f64 = left.iter().map(|&place| proposal.candidates[place].1).sum();
                     for place in left {
                         let mut more = proposal.clone();
                         more.children.push(place);
-                        next.push((more, share * proposal.law[place].1 / sum));
+                        next.push((more, share * proposal.candidates[place].1 / sum));
                     }
                 }
                 open = next;
@@ -384,14 +387,16 @@ mod tests {
         fn rest(&self, rejection: &Rejection, target: &TokenDist) -> Vec<(TokenId, f64)> {
             let of = |token: TokenId| match rejection
                 .proposal
-                .law
+                .candidates
                 .iter()
                 .position(|(other, _)| *other == token)
             {
                 Some(place) => rejection.target[place],
                 None => {
                     let others: f64 = (0..self.size() as TokenId)
-                        .filter(|t| rejection.proposal.law.iter().all(|(other, _)| other != t))
+                        .filter(|t| {
+                            rejection.proposal.candidates.iter().all(|(other, _)| other != t)
+                        })
                         .map(|t| target.p(t))
                         .sum();
                     if others > 0.0 { target.p(token) / others * rejection.others } else { 0.0 }
@@ -476,7 +481,7 @@ mod tests {
                     Some(&child) => { prop_assert_eq!(tree.token(child), token); at = child; }
                     None => {
                         prop_assert!(stays > 0.0 && target.p(token) > 0.0, "{} came", token);
-                        prop_assert!(tree.child(at, token).is_none(), "a refused child came all the same");
+                        prop_assert!(tree.child(at, token).is_none(), "a rejected child came all the same");
                     }
                 }
             }
@@ -540,7 +545,7 @@ mod tests {
                 }
                 // In sampling order: candidates first, then the other tokens.
                 let mut rest = world.rest(&rejection, &target);
-                rest.sort_by_key(|&(t, _)| (proposal.law.iter().position(|(other, _)| *other == t).unwrap_or(usize::MAX), t));
+                rest.sort_by_key(|&(t, _)| (proposal.candidates.iter().position(|(other, _)| *other == t).unwrap_or(usize::MAX), t));
                 let sum: f64 = rest.iter().map(|(_, p)| p).sum();
                 let (mut below, goal) = (0.0, draw * sum);
                 let found = rest.iter().find(|(_, p)| { below += p; goal < below });
@@ -554,18 +559,18 @@ mod tests {
 
     #[test]
     fn the_target_as_drafter_is_never_rejected() {
-        let law = [0.5, 0.25, 0.25];
-        let logits = logits(&law);
+        let dist = [0.5, 0.25, 0.25];
+        let logits = logits(&dist);
         let target = TokenDist::new(&logits, &Sampling::PLAIN).unwrap();
         for draw in [0.0, 0.4, 0.6, 0.9] {
-            let proposal = Proposal::select((0..).zip(law), 1, Rule::Rejection, || draw);
+            let proposal = Proposal::select((0..).zip(dist), 1, Rule::Rejection, || draw);
             let rejection = Rejection::new(&proposal, |token| target.p(token));
             assert!(
                 rejection.accept_probability().unwrap() > 1.0 - 1e-6
                     && rejection.expected_acceptance() > 1.0 - 1e-6
             );
         }
-        let proposal = Proposal::select((0..).zip(law), 2, Rule::GreedyFirst, || 0.9);
+        let proposal = Proposal::select((0..).zip(dist), 2, Rule::GreedyFirst, || 0.9);
         assert_eq!(
             (proposal.children().collect::<Vec<_>>(), proposal.left_out().collect::<Vec<_>>()),
             (vec![0, 2], vec![1])
@@ -594,8 +599,11 @@ mod tests {
         let target = TokenDist::new(&logits, &Sampling::PLAIN).unwrap();
         let mut came = [0.0; 3];
         for (child, q) in drafter.into_iter().enumerate() {
-            let proposal =
-                Proposal { law: (0..).zip(drafter).collect(), children: vec![child], certain: 0 };
+            let proposal = Proposal {
+                candidates: (0..).zip(drafter).collect(),
+                children: vec![child],
+                certain: 0,
+            };
             let mut rejection = Rejection::new(&proposal, |token| target.p(token));
             if q < 0.4 {
                 (0..3).for_each(|t| came[t] += q * target.p(t as TokenId));

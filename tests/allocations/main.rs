@@ -6,7 +6,7 @@
 use std::alloc::System;
 use std::sync::{Arc, Mutex};
 
-use speclight::draft::{Drafter, EarlyExit, Ngram, NoDraft};
+use speclight::draft::{Drafter, EarlyExit, Ngram, NoDraft, Shape};
 use speclight::engine::{Session, Vocabulary};
 use speclight::model::cpu::{CpuDecoder, Llama};
 use speclight::model::format::quant::TensorFormat;
@@ -120,7 +120,7 @@ fn steps(settings: &[(&str, usize)]) {
             Box::new(EarlyExit::new(1, layers).unwrap()),
         ];
         let settings =
-            StepSettings { seed: 1, ..StepSettings::new(drafter, "best-first", budget, 1.0) };
+            StepSettings { seed: 1, ..StepSettings::new(drafter, Shape::BestFirst, budget, 1.0) };
         let target = Box::new(decoder(TensorFormat::Q4_1, 2, 1024));
         let mut session =
             Session::new(target, drafters, Arc::clone(&vocabulary), settings).unwrap();

@@ -40,7 +40,7 @@ pub fn start(pace: Duration, panic_at: Option<usize>) -> EngineLink {
                     sink(Event::Resumed);
                 }
                 Ok(Command::Step) => step = true,
-                Ok(Command::Settings(wish)) if wish.drafter == "early-exit" => {
+                Ok(Command::Settings(wish)) if wish.drafter.name() == "early-exit" => {
                     sink(Event::Refused(format!("drafter {}: not today", wish.drafter)));
                 }
                 Ok(Command::Settings(wish)) => {

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use speclight::distribution::Moments;
+use speclight::draft::{DrafterKind, Shape};
 use speclight::engine::{Event, RunInfo};
 use speclight::telemetry::{
     BudgetChoice, BudgetReason, Ceilings, EntropyClassBound, FluidBound, Interval, Miss, MissCause,
@@ -63,7 +64,7 @@ const WORDS: &[&str] = &[
 
 /// Settings of a run.
 pub fn settings(drafter: &str, budget: usize, temperature: f32) -> StepSettings {
-    StepSettings { seed: 1, ..StepSettings::new(drafter, "best-first", budget, temperature) }
+    StepSettings { seed: 1, ..StepSettings::new(drafter, Shape::BestFirst, budget, temperature) }
 }
 
 /// Run information shown in the header.
@@ -75,11 +76,11 @@ pub fn info() -> RunInfo {
         device: "cpu (avx2, 2 threads)".into(),
         context: 8192,
         vocabulary: 49152,
-        drafters: ["none", "ngram", "early-exit"].map(String::from).to_vec(),
+        drafters: ["none", "ngram", "early-exit"].map(DrafterKind::from).to_vec(),
         drafter_costs: ["nothing", "a look into the text so far", "10 of 30 layers a depth"]
             .map(String::from)
             .to_vec(),
-        shapes: ["chain", "best-first"].map(String::from).to_vec(),
+        shapes: vec![Shape::Chain, Shape::BestFirst],
         prompts: ["Why is the sky dark at night?", "Write a haiku.", "Sum it up."]
             .map(String::from)
             .to_vec(),
@@ -177,7 +178,7 @@ impl Script {
             }
         };
         let root = (self.draw() * WORDS.len() as f64) as u32;
-        let members: Vec<String> = match settings.drafter.as_str() {
+        let members: Vec<String> = match settings.drafter.name() {
             "mix" => ["suffix", "early-exit"].map(String::from).to_vec(),
             alone => vec![alone.to_owned()],
         };
@@ -197,7 +198,7 @@ impl Script {
             cut: Vec::new(),
         };
         let mut laws = vec![self.law(warp)];
-        let drafted = if settings.drafter == "none" { 0 } else { settings.budget - 1 };
+        let drafted = if settings.drafter == DrafterKind::None { 0 } else { settings.budget - 1 };
         // Best-first over candidates (path probability under q, parent, rank, q), and all proposals
         // (node, rank, q).
         let mut proposed: Vec<(usize, usize, f64)> = Vec::new();
@@ -239,7 +240,7 @@ impl Script {
             tree.rank.push(rank);
             let law = self.law(warp);
             laws.push(law.clone());
-            if settings.shape == "chain" {
+            if settings.shape == Shape::Chain {
                 frontier.clear();
             }
             open(self, node, path, &law, &mut frontier);

@@ -1,8 +1,7 @@
 //! The shipped drafting heads, on the model that they were trained for.
 
-use speclight::distribution::Sampling;
 use speclight::draft::shape::{Limits, Plan, grow};
-use speclight::draft::{Context, Draft, Drafter, Eagle, EarlyExit, Shape};
+use speclight::draft::{Draft, DraftRequest, Drafter, Eagle, EarlyExit, Shape};
 use speclight::model::device::DeviceChoice;
 use speclight::model::{Decoder, Head, HeadForm, Logits, Model, Node, Parent, Pass};
 use speclight::registry::Registry;
@@ -17,8 +16,8 @@ fn shipped(form: HeadForm, model: &Model) -> Head {
 }
 
 fn draft(eagle: &mut dyn Drafter, target: &mut dyn Decoder, tokens: &[u32], stop: &[u32]) -> Draft {
-    let mut cx = Context { tokens, target, warp: &Sampling::PLAIN, stop };
-    let draft = grow(Shape::BestFirst, eagle, &mut cx, LIMITS, &Plan::default()).unwrap();
+    let mut request = DraftRequest { stop, limits: LIMITS, ..DraftRequest::new(tokens, target) };
+    let draft = grow(Shape::BestFirst, eagle, &mut request, &Plan::default()).unwrap();
     assert_eq!(draft.tree.len(), LIMITS.budget, "it has something to say");
     draft
 }
@@ -82,13 +81,12 @@ fn drafts_depend_only_on_the_text() {
         [(&mut Eagle::new(&head, 512), &mut bare), (&mut Eagle::new(&head, 8), &mut target)]
     {
         target.truncate(begin - 1);
-        let mut cx = Context {
-            tokens: &tokens[..begin],
-            target: &mut **target,
-            warp: &Sampling::PLAIN,
+        let mut request = DraftRequest {
             stop: &stop,
+            limits: LIMITS,
+            ..DraftRequest::new(&tokens[..begin], &mut **target)
         };
-        let draft = grow(Shape::BestFirst, eagle, &mut cx, LIMITS, &Plan::default()).unwrap();
+        let draft = grow(Shape::BestFirst, eagle, &mut request, &Plan::default()).unwrap();
         assert_eq!(draft.tree.len(), 1);
     }
 }

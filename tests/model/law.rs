@@ -129,7 +129,7 @@ fn drafting_keeps_the_distribution_of_three_tokens() {
     ] {
         let settings = StepSettings {
             drafter: drafter.into(),
-            shape: shape.into(),
+            shape: shape.parse().unwrap(),
             budget,
             auto: false,
             verify,

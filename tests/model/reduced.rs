@@ -7,7 +7,7 @@ use candle_core::Device;
 use proptest::prelude::*;
 use serde_json::Value;
 use speclight::distribution::{Sampling, TokenDist};
-use speclight::draft::{Drafter, EarlyExit, Ngram};
+use speclight::draft::{Drafter, EarlyExit, Ngram, Shape};
 use speclight::engine::{Session, Vocabulary};
 use speclight::model::candle::{CandleDecoder, Llama, Precision};
 use speclight::model::format::weights::Weights;
@@ -136,7 +136,7 @@ fn a_text_and_its_records_are_the_same_and_few_rows_come_to_the_host() {
         ("ngram", 1.0, Some(5)),
     ] {
         let settings =
-            StepSettings { top_k, ..StepSettings::new(drafter, "best-first", 12, temperature) };
+            StepSettings { top_k, ..StepSettings::new(drafter, Shape::BestFirst, 12, temperature) };
         let (want, whole) = run(decoder(&weights), settings.clone());
         let (got, few) = run(decoder(&weights).with_reduction(), settings);
         let emitted: usize =

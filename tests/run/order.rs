@@ -5,14 +5,14 @@
 use std::path::PathBuf;
 
 use speclight::cli::built_in;
-use speclight::draft::Widths;
+use speclight::draft::{Shape, Widths};
 use speclight::engine::EngineOptions;
 use speclight::telemetry::StepSettings;
 
 use super::lossless::HEAD;
 use crate::marks::Marks;
 
-fn run(drafter: &str, shape: &str, every: usize) -> Marks {
+fn run(drafter: &str, shape: Shape, every: usize) -> Marks {
     let settings = StepSettings { seed: 3, ..StepSettings::new(drafter, shape, 12, 1.0) };
     let options = EngineOptions {
         model: super::model::path().display().to_string(),
@@ -38,9 +38,12 @@ fn run(drafter: &str, shape: &str, every: usize) -> Marks {
 
 #[test]
 fn the_marks_are_in_order() {
-    for (drafter, shape) in
-        [("ngram", "best-first"), ("suffix", "chain"), ("early-exit", "static"), ("eagle", "chain")]
-    {
+    for (drafter, shape) in [
+        ("ngram", Shape::BestFirst),
+        ("suffix", Shape::Chain),
+        ("early-exit", Shape::Static),
+        ("eagle", Shape::Chain),
+    ] {
         let marks = run(drafter, shape, 3);
         assert!(
             marks.searches >= 12 && 6 * marks.searches > marks.steps,
@@ -56,7 +59,7 @@ fn the_marks_are_in_order() {
 
 #[test]
 fn the_oracle_drafter_is_at_its_own_ceiling() {
-    let marks = run("oracle", "best-first", 1);
+    let marks = run("oracle", Shape::BestFirst, 1);
     let (least, most) = marks.ceiling_fraction();
     assert!(marks.exceptions.is_empty() && marks.searches > 20, "{:?}", marks.exceptions);
     assert!(
@@ -64,7 +67,7 @@ fn the_oracle_drafter_is_at_its_own_ceiling() {
         "{least} to {most}"
     );
     // Negative control: another drafter reaches less than the ceiling.
-    let other = run("ngram", "best-first", 3);
+    let other = run("ngram", Shape::BestFirst, 3);
     assert!(
         other.ceiling_fraction().1 < 0.99 && other.expected() < marks.expected(),
         "{:?}",

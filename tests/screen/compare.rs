@@ -64,7 +64,7 @@ fn step(
         q: vec![1.0],
         calibrated: vec![1.0],
         origin: vec![None],
-        members: vec![settings.drafter.clone()],
+        members: vec![settings.drafter.name().to_owned()],
         rank: vec![0],
         cut: Vec::new(),
     };

@@ -144,7 +144,7 @@ proptest! {
         let mut state = State::new(3);
         let mut s = settings(if budget % 5 == 0 { "none" } else { "early-exit" }, budget, if greedy { 0.0 } else { 0.9 });
         if chain {
-            s.shape = "chain".into();
+            s.shape = speclight::draft::Shape::Chain;
         }
         for event in Script::new(seed).events(&s, steps) {
             let event = match event {

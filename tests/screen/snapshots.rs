@@ -78,7 +78,7 @@ fn plain_decoding() {
 fn sampled_trees_report_only_the_batch_ceiling() {
     let settings = StepSettings {
         verify: Rule::Rejection,
-        shape: "chain".into(),
+        shape: speclight::draft::Shape::Chain,
         ..settings("early-exit", 8, 1.0)
     };
     let mut state = running(&settings, 40);
@@ -93,7 +93,7 @@ fn sampled_trees_report_only_the_batch_ceiling() {
 fn sampled_trees_have_the_ceiling_of_the_rule() {
     let settings = StepSettings {
         verify: Rule::Rejection,
-        shape: "fixed".into(),
+        shape: "fixed".parse().unwrap(),
         ..settings("early-exit", 8, 1.0)
     };
     let mut state = running(&settings, 40);
@@ -264,7 +264,7 @@ fn the_bar_in_every_mode() {
     let auto = StepSettings { auto: true, ..settings("early-exit", 64, 1.0) };
     let rejection = StepSettings {
         verify: Rule::Rejection,
-        shape: "chain".into(),
+        shape: speclight::draft::Shape::Chain,
         ..settings("early-exit", 8, 1.0)
     };
     let modes = [

@@ -236,7 +236,10 @@ fn the_palette_changes_settings_or_says_why_not() {
         ("budget auto", wish(|s| (s.auto, s.budget) = (true, 64))),
         (
             "verify rejection",
-            wish(|s| (s.verify, s.shape) = (speclight::verify::Rule::Rejection, "chain".into())),
+            wish(|s| {
+                (s.verify, s.shape) =
+                    (speclight::verify::Rule::Rejection, speclight::draft::Shape::Chain)
+            }),
         ),
         ("seed 7", wish(|s| s.seed = 7)),
         ("pace 2", vec![Effect::Engine(Command::Pace(Pace::PerSecond(2)))]),
@@ -308,12 +311,16 @@ fn presets_set_all_their_settings_at_once() {
 fn drafting_is_switched_off_and_back_on() {
     let mut state = running(&settings("early-exit", 16, 1.0), 3);
     press(&mut state, &["x"]);
-    assert_eq!(state.wished.as_ref().unwrap().drafter, "none");
+    assert_eq!(state.wished.as_ref().unwrap().drafter.name(), "none");
     press(&mut state, &["x"]);
-    assert_eq!(state.wished.as_ref().unwrap().drafter, "early-exit");
+    assert_eq!(state.wished.as_ref().unwrap().drafter.name(), "early-exit");
     let mut plain = running(&settings("none", 16, 1.0), 3);
     press(&mut plain, &["x"]);
-    assert_eq!(plain.wished.as_ref().unwrap().drafter, "ngram", "the best drafter of the run");
+    assert_eq!(
+        plain.wished.as_ref().unwrap().drafter.name(),
+        "ngram",
+        "the best drafter of the run"
+    );
 }
 
 #[test]

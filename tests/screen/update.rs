@@ -27,7 +27,7 @@ fn settings_keys_ask_the_engine() {
     let cases: Vec<(&[&str], Vec<Effect>)> = vec![
         (&["d"], wish(|s| s.drafter = "early-exit".into())),
         (&["D"], wish(|s| s.drafter = "none".into())),
-        (&["s"], wish(|s| s.shape = "chain".into())),
+        (&["s"], wish(|s| s.shape = speclight::draft::Shape::Chain)),
         (&["+"], wish(|s| s.budget = 24)),
         (&["="], wish(|s| s.budget = 24)),
         (&["-"], wish(|s| s.budget = 12)),
@@ -48,9 +48,9 @@ fn settings_keys_ask_the_engine() {
 fn rings_go_round_and_ends_are_ends() {
     let mut state = running(&settings("none", 1, 0.0), 1);
     press(&mut state, &["D"]);
-    assert_eq!(state.wished.as_ref().unwrap().drafter, "early-exit");
+    assert_eq!(state.wished.as_ref().unwrap().drafter.name(), "early-exit");
     press(&mut state, &["d"]);
-    assert_eq!(state.wished.as_ref().unwrap().drafter, "none");
+    assert_eq!(state.wished.as_ref().unwrap().drafter.name(), "none");
     assert_eq!(press(&mut state, &["-", "t"]), [], "no budget below 1, no temperature below 0");
     for _ in 0..30 {
         press(&mut state, &["+", "T"]);
@@ -317,16 +317,24 @@ fn a_rule_takes_a_shape_that_it_can_draw() {
     };
     press(&mut state, &["v"]);
     // The only other shape of this run is the chain.
-    assert_eq!(now(&state), (Rule::Rejection, "chain".into()));
+    assert_eq!(now(&state), (Rule::Rejection, speclight::draft::Shape::Chain));
     assert!(state.notice.as_ref().unwrap().text.contains("only the bound B - 1 applies"));
     press(&mut state, &["s"]);
-    assert_eq!(now(&state), (Rule::Rejection, "chain".into()), "best-first is passed over");
+    assert_eq!(
+        now(&state),
+        (Rule::Rejection, speclight::draft::Shape::Chain),
+        "best-first is passed over"
+    );
     press(&mut state, &["v", "v"]);
-    assert_eq!(now(&state), (Rule::Block, "chain".into()));
+    assert_eq!(now(&state), (Rule::Block, "chain".parse().unwrap()));
     press(&mut state, &["s"]);
-    assert_eq!(now(&state), (Rule::Block, "chain".into()), "block verification takes chains only");
+    assert_eq!(
+        now(&state),
+        (Rule::Block, "chain".parse().unwrap()),
+        "block verification takes chains only"
+    );
     press(&mut state, &["v", "s"]);
-    assert_eq!(now(&state), (Rule::Match, "best-first".into()));
+    assert_eq!(now(&state), (Rule::Match, "best-first".parse().unwrap()));
     let mut greedy = running(&settings("ngram", 16, 0.0), 3);
     press(&mut greedy, &["v"]);
     assert!(greedy.notice.as_ref().unwrap().text.contains("raise T"));

@@ -180,7 +180,7 @@ fn trees_without_an_oracle_say_why() {
     let greedy = settings("early-exit", 8, 0.0);
     let sampled = StepSettings {
         verify: Rule::Rejection,
-        shape: "fixed".into(),
+        shape: "fixed".parse().unwrap(),
         ..settings("early-exit", 8, 1.0)
     };
     for (name, settings) in [("greedy", greedy), ("sampled", sampled)] {

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::measure::Measurements;
 use super::{CompareOptions, Setting};
+use crate::draft::DrafterKind;
 use crate::engine::Prompt;
 use crate::study::compare::{
     ContextComparison, Differences, ExclusiveAccepts, Outcomes, Pairing, contexts, couples,
@@ -59,7 +60,7 @@ pub struct SettingRow {
     /// File of the drafting head, if given.
     pub head: Option<String>,
     /// Members of the mix, if given.
-    pub mix: Option<Vec<String>>,
+    pub mix: Option<Vec<DrafterKind>>,
     /// Layers of the early-exit drafter, if given.
     pub exit_layers: Option<usize>,
     /// File of the early-exit adapter, if given.

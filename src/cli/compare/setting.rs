@@ -2,8 +2,8 @@
 
 use std::fmt::Display;
 
-use crate::cli::options::{self, Budget, DecodeOptions, SHAPES};
-use crate::draft::{DRAFTERS, Widths};
+use crate::cli::options::{self, Budget, DecodeOptions};
+use crate::draft::{DrafterKind, ShapeKind, Widths};
 use crate::engine::{EngineOptions, Prompt};
 
 /// Keys of a setting.
@@ -65,11 +65,11 @@ impl Setting {
             return Err("exit-layers and adapter exclude each other; give one of them".into());
         }
         let o = &setting.options;
-        match o.drafter.as_str() {
-            "model" if o.draft_model.is_none() => {
+        match o.drafter {
+            DrafterKind::Model if o.draft_model.is_none() => {
                 Err("the drafter model needs draft-model=NAME or PATH".into())
             }
-            "external" if o.external.is_none() => {
+            DrafterKind::External if o.external.is_none() => {
                 Err("the drafter external needs external=COMMAND".into())
             }
             _ => Ok(setting),
@@ -81,8 +81,11 @@ impl Setting {
         match key {
             "name" if value.is_empty() => return Err("the name is empty; give one".into()),
             "name" => self.name = value.to_owned(),
-            "drafter" => o.drafter = one_of(value, &DRAFTERS)?,
-            "shape" => o.shape = Some(one_of(value, &SHAPES)?),
+            "drafter" => o.drafter = one_of(value, &DrafterKind::names(|_| true))?.into(),
+            "shape" => {
+                let name = one_of(value, &ShapeKind::ALL.map(ShapeKind::name))?;
+                o.shape = ShapeKind::from_name(&name);
+            }
             "fixed" => o.fixed = Some(value.parse::<Widths>().map_err(said)?),
             "budget" => o.budget = Some(options::budget(value)?),
             "temperature" => o.temperature = options::temperature(value)?,
@@ -109,7 +112,7 @@ impl Setting {
 
     /// Returns the setting for plain decoding of the same text.
     pub fn plain(&self) -> Setting {
-        let drafter = "none".to_owned();
+        let drafter = DrafterKind::None;
         let budget = Some(Budget { most: 1, auto: false });
         Setting {
             name: self.name.clone(),
@@ -125,11 +128,11 @@ impl Setting {
     }
 
     /// Returns true if the setting uses `drafter`, alone or in a mix.
-    fn uses(&self, drafter: &str) -> bool {
+    fn uses(&self, drafter: DrafterKind) -> bool {
         let o = &self.options;
         o.drafter == drafter
-            || (o.drafter == "mix"
-                && o.mix.iter().flat_map(|mix| &mix.0).any(|member| member == drafter))
+            || (o.drafter == DrafterKind::Mix
+                && o.mix.iter().flat_map(|mix| &mix.0).any(|member| *member == drafter))
     }
 
     /// Returns the options of the setting's engine, without models that it does not use.
@@ -138,41 +141,44 @@ impl Setting {
     /// If a model is unknown.
     pub fn engine(&self, prompts: &[Prompt]) -> anyhow::Result<EngineOptions> {
         let mut options = self.options.clone();
-        options.draft_model = options.draft_model.filter(|_| self.uses("model"));
-        options.external = options.external.filter(|_| self.uses("external"));
+        options.draft_model = options.draft_model.filter(|_| self.uses(DrafterKind::Model));
+        options.external = options.external.filter(|_| self.uses(DrafterKind::External));
         options.engine_options_for(prompts.to_vec(), true)
     }
 
     /// Describes drafter, shape, budget and sampling in one line.
     pub fn words(&self) -> String {
         let (o, s) = (&self.options, self.options.settings());
-        let mut words = vec![s.drafter.clone()];
+        let mut words = vec![s.drafter.name().to_owned()];
         let file = |path: &std::path::Path| {
             path.file_name()
                 .map_or_else(|| path.display().to_string(), |n| n.to_string_lossy().into())
         };
-        if self.uses("eagle") {
+        if self.uses(DrafterKind::Eagle) {
             words.extend(o.head.as_deref().map(|head| format!("head {}", file(head))));
         }
-        if s.drafter == "mix" {
-            words.extend(o.mix.as_ref().map(|mix| format!("members {}", mix.0.join(","))));
+        if s.drafter == DrafterKind::Mix {
+            words.extend(o.mix.as_ref().map(|mix| {
+                let names: Vec<&str> = mix.0.iter().map(DrafterKind::name).collect();
+                format!("members {}", names.join(","))
+            }));
         }
-        if self.uses("early-exit") {
+        if self.uses(DrafterKind::EarlyExit) {
             words.extend(o.exit_layers.map(|layers| format!("{layers} layers")));
             words.extend(o.adapter.as_deref().map(|adapter| format!("adapter {}", file(adapter))));
         }
-        if self.uses("model") {
+        if self.uses(DrafterKind::Model) {
             words.extend(o.draft_model.clone());
         }
-        if s.drafter != "none" {
-            words.push(s.shape.clone());
+        if s.drafter != DrafterKind::None {
+            words.push(s.shape.name());
             words.push(if s.auto {
                 format!("B auto, up to {}", s.budget)
             } else {
                 format!("B {}", s.budget)
             });
         }
-        if s.warp().greedy() {
+        if s.sampling().greedy() {
             words.push("greedy".into());
         } else {
             words.push(format!("T {}", s.temperature));
@@ -229,19 +235,22 @@ mod tests {
                 .unwrap();
         let o = &setting.options;
         assert_eq!(
-            (setting.name.as_str(), o.drafter.as_str(), o.temperature, o.top_k),
+            (setting.name.as_str(), o.drafter.name(), o.temperature, o.top_k),
             ("mine", "mix", 0.5, Some(5))
         );
-        assert!(o.budget.unwrap().auto && o.mix.as_ref().unwrap().0 == ["suffix", "eagle"]);
+        assert!(
+            o.budget.unwrap().auto
+                && o.mix.as_ref().unwrap().0 == [DrafterKind::Suffix, DrafterKind::Eagle]
+        );
         assert_eq!(o.head.as_ref().unwrap().to_str(), Some("a,b.gguf"));
         assert_eq!(
             setting.words(),
             "mix, head a,b.gguf, members suffix,eagle, best-first, B auto, up to 64, T 0.5, top-k 5, seed 0"
         );
         let fixed = parse("fixed=4,2,1,temperature=0").unwrap();
-        assert_eq!(fixed.options.settings().shape, "fixed 4,2,1");
+        assert_eq!(fixed.options.settings().shape.name(), "fixed 4,2,1");
         assert_eq!(fixed.words(), "suffix, fixed 4,2,1, B 16, greedy");
-        assert_eq!(fixed.plain().options.settings().drafter, "none");
+        assert_eq!(fixed.plain().options.settings().drafter, DrafterKind::None);
         assert_eq!(Setting::parse("", 25, &ordinary()).unwrap().name, "Z");
         assert_eq!(Setting::parse("", 26, &ordinary()).unwrap().name, "27");
     }
@@ -274,8 +283,14 @@ mod tests {
     #[test]
     fn unused_drafters_are_not_loaded() {
         let both = parse("draft-model=x,external=cat").unwrap();
-        assert!(!both.uses("model") && !both.uses("external") && both.uses("suffix"));
-        assert!(parse("drafter=mix,mix=suffix,model,draft-model=x").unwrap().uses("model"));
+        assert!(
+            !both.uses(DrafterKind::Model)
+                && !both.uses(DrafterKind::External)
+                && both.uses(DrafterKind::Suffix)
+        );
+        assert!(
+            parse("drafter=mix,mix=suffix,model,draft-model=x").unwrap().uses(DrafterKind::Model)
+        );
     }
 
     proptest! {

@@ -413,7 +413,7 @@ mod tests {
             step: 0,
             repeated: false,
             position: 1,
-            settings: StepSettings::new("ngram", "chain", 8, 0.0),
+            settings: StepSettings::new("ngram", crate::draft::Shape::Chain, 8, 0.0),
             tree: TreeRecord {
                 parents: (0..nodes).map(|i| i.checked_sub(1)).collect(),
                 ..TreeRecord::default()

@@ -15,8 +15,8 @@ use super::{PromptSet, Runner, StudyOptions, TextOutcome, text};
 use crate::cli::interrupt::Interrupt;
 use crate::cli::options::{self, whole};
 use crate::cli::overlap::{NamedFile, check_outputs};
-use crate::draft::DRAFTERS;
-use crate::engine::{MAX_BUDGET, RunInfo};
+use crate::draft::{DrafterKind, ShapeKind, Widths};
+use crate::engine::{MAX_BUDGET, RunInfo, SearchSizes};
 use crate::hex::hex;
 use crate::registry::load_hardware;
 use crate::sanitize::sanitize_name;
@@ -29,7 +29,7 @@ use crate::telemetry::StepSettings;
 /// Shapes whose first nodes are the tree of a smaller budget.
 ///
 /// One pass then determines the acceptance at every budget.
-const PREFIX_SHAPES: [&str; 2] = ["chain", "best-first"];
+const PREFIX_SHAPES: [ShapeKind; 2] = [ShapeKind::Chain, ShapeKind::BestFirst];
 
 /// Options of `speclight table`.
 #[derive(Args, Clone, Debug)]
@@ -39,7 +39,7 @@ pub struct TableOptions {
     pub study: StudyOptions,
     /// Drafters to measure, separated by commas; plain decoding is always included
     #[arg(long, value_name = "NAMES", value_delimiter = ',', default_value = "ngram,early-exit",
-          value_parser = PossibleValuesParser::new(DRAFTERS.into_iter().filter(|d| *d != "auto")), hide_possible_values = true, help_heading = "Drafting")]
+          value_parser = PossibleValuesParser::new(DrafterKind::names(|kind| *kind != DrafterKind::Auto)), hide_possible_values = true, help_heading = "Drafting")]
     pub drafters: Vec<String>,
     /// Budgets to measure, separated by commas
     ///
@@ -48,9 +48,9 @@ pub struct TableOptions {
           allow_negative_numbers = true, help_heading = "Drafting")]
     pub budgets: Vec<usize>,
     /// Tree shape: chain or best-first
-    #[arg(long, value_name = "NAME", default_value = "best-first", value_parser = PossibleValuesParser::new(PREFIX_SHAPES),
+    #[arg(long, value_name = "NAME", default_value = "best-first", value_parser = options::shape_parser(PREFIX_SHAPES),
           hide_possible_values = true, help_heading = "Drafting")]
-    pub shape: String,
+    pub shape: ShapeKind,
     /// Temperatures to measure, separated by commas; 0 is greedy
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "0,0.6,1", value_parser = options::temperature,
           allow_negative_numbers = true, help_heading = "Sampling")]
@@ -111,8 +111,8 @@ pub fn run(options: TableOptions) -> anyhow::Result<ExitCode> {
     let plain = StepSettings {
         seed: options.study.seed,
         ..StepSettings::new(
-            "none",
-            &options.shape,
+            DrafterKind::None,
+            options.shape.with_widths(Widths::DEFAULT),
             1,
             options.temperatures.first().copied().unwrap_or_default(),
         )
@@ -205,7 +205,7 @@ fn settings(
         budgets,
         drafters: distinct(drafters),
         temperatures: distinct(options.temperatures.clone()),
-        shape: options.shape.clone(),
+        shape: options.shape.name().to_owned(),
         seed: options.study.seed,
         max_tokens: options.study.max_tokens,
         raw: options.study.raw,
@@ -313,7 +313,7 @@ impl TableRun<'_> {
     fn text(&mut self, key: TextKey) -> anyhow::Result<Option<TextResult>> {
         let s = self.settings;
         let settings = StepSettings {
-            drafter: key.drafter.map_or("none", |d| &s.drafters[d]).to_owned(),
+            drafter: key.drafter.map_or(DrafterKind::None, |d| s.drafters[d].as_str().into()),
             budget: key.budget,
             temperature: s.temperatures[key.temperature],
             ..self.plain.clone()
@@ -331,7 +331,7 @@ impl TableRun<'_> {
             if key.drafter.is_some()
                 && settings.temperature > 0.0
                 && session.is_searched(record.step, look_every)
-                && let Some(mut search) = session.search(record.step, true)?
+                && let Some(mut search) = session.search(record.step, SearchSizes::All)?
             {
                 while search.refine()? {}
                 if let Some(curve) = search.curve() {

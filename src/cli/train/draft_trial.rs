@@ -73,7 +73,7 @@ impl DraftTrial {
         let vocabulary =
             Arc::new(Vocabulary::new(tokenizer.token_bytes(), tokenizer.stop_tokens().to_vec()));
         let settings = |temperature: f32| {
-            StepSettings::new(drafter.name(), Shape::BestFirst.name(), BUDGET, temperature)
+            StepSettings::new(drafter.info().kind, Shape::BestFirst, BUDGET, temperature)
         };
         let (greedy, sampling) = (settings(0.0), settings(1.0));
         let mut session = Session::new(target, vec![drafter], vocabulary, greedy.clone())?;

@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use crate::draft::drafters::explore::{Explorer, best_tokens, candidates, drafter_warp};
-use crate::draft::{Candidate, Context, CostModel, DraftError, Drafter};
+use crate::draft::drafters::explore::{Explorer, best_tokens, candidates, drafter_sampling};
+use crate::draft::{Candidate, DraftError, DraftRequest, Drafter, DrafterInfo, DrafterKind};
 use crate::model::cpu::CpuDecoder;
 use crate::model::{Decoder, Head, Logits, Node, Pass};
 use crate::tree::{TokenId, TokenTree};
@@ -45,12 +45,8 @@ impl Eagle {
 }
 
 impl Drafter for Eagle {
-    fn name(&self) -> &'static str {
-        "eagle"
-    }
-
-    fn cost(&self) -> String {
-        self.cost.clone()
+    fn info(&self) -> DrafterInfo {
+        DrafterInfo::with_model(DrafterKind::Eagle, self.cost.clone())
     }
 
     fn reset(&mut self) {
@@ -58,28 +54,20 @@ impl Drafter for Eagle {
         self.able = false;
     }
 
-    fn worth(&mut self, worth: Option<CostModel>) {
-        self.explorer.set_cost_model(worth);
-    }
-
-    fn costly(&self) -> bool {
-        true
-    }
-
-    fn begin(&mut self, cx: &mut Context) -> Result<(), DraftError> {
+    fn begin(&mut self, request: &mut DraftRequest) -> Result<(), DraftError> {
         self.explorer.clear();
         self.decoder.discard();
         self.able = false;
         // Entry i belongs to the token at i + 1; the root's entry is the last.
-        let entries = cx.tokens.len().saturating_sub(1);
+        let entries = request.tokens.len().saturating_sub(1);
         if entries == 0 || entries >= self.decoder.capacity() {
             return Ok(());
         }
         // If the step is begun again, the root's entry is run again to get its logits.
         self.decoder.truncate(entries - 1);
-        let known = self.decoder.len();
-        let Some(hidden) = cx.target.hidden(known..entries) else { return Ok(()) };
-        let nodes = Node::chain(&cx.tokens[known + 1..]);
+        let entered = self.decoder.len();
+        let Some(hidden) = request.target.hidden(entered..entries) else { return Ok(()) };
+        let nodes = Node::chain(&request.tokens[entered + 1..]);
         let path: Vec<usize> = (0..nodes.len()).collect();
         debug_assert_eq!(hidden.len() % (nodes.len() * self.fused), 0);
         self.decoder.append_with_hidden(
@@ -94,7 +82,7 @@ impl Drafter for Eagle {
 
     fn propose(
         &mut self,
-        cx: &mut Context,
+        request: &mut DraftRequest,
         tree: &TokenTree,
         nodes: &[usize],
         width: usize,
@@ -112,22 +100,23 @@ impl Drafter for Eagle {
                     self.decoder.logits(last),
                     Some(&self.tokens),
                     width,
-                    &drafter_warp(cx.warp),
-                    cx.stop,
+                    &drafter_sampling(&request.sampling),
+                    request.stop,
                 )?;
             }
             return Ok(all);
         }
-        let ran = self.explorer.run(&mut self.decoder, tree, nodes, Pass::FULL)?;
-        let warp = drafter_warp(cx.warp);
+        let ran =
+            self.explorer.run(&mut self.decoder, tree, nodes, Pass::FULL, request.cost_model)?;
+        let sampling = drafter_sampling(&request.sampling);
         let all = candidates(
             &self.decoder,
             Some(&self.tokens),
             &ran,
             nodes.len(),
             width,
-            &warp,
-            cx.stop,
+            &sampling,
+            request.stop,
         )?;
         self.explorer.learn_pass(&all);
         Ok(all)
@@ -137,7 +126,7 @@ impl Drafter for Eagle {
         self.tokens.binary_search(&token).is_ok()
     }
 
-    fn end(&mut self, _: &mut Context) {
+    fn end(&mut self, _: &mut DraftRequest) {
         self.decoder.discard();
     }
 

@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use crate::draft::drafters::explore::{Explorer, candidates, drafter_warp};
-use crate::draft::{Candidate, Context, CostModel, DraftError, Drafter};
+use crate::draft::drafters::explore::{Explorer, candidates, drafter_sampling};
+use crate::draft::{Candidate, DraftError, DraftRequest, Drafter, DrafterInfo, DrafterKind};
 use crate::model::cpu::{CpuDecoder, MAX_BATCH_TOKENS};
 use crate::model::{Decoder, ForwardError, Head, Logits, Node, Parent, Pass};
 use crate::tree::{TokenId, TokenTree};
@@ -31,11 +31,11 @@ struct Adapter {
 
 /// Describes an exit after `layers` of `of` layers, which is out of range.
 fn exit_out_of_range(layers: usize, of: usize) -> String {
-    let asked = if layers == 1 { "1 layer".to_owned() } else { format!("{layers} layers") };
+    let depth = if layers == 1 { "1 layer".to_owned() } else { format!("{layers} layers") };
     match of {
-        0 | 1 => format!("early-exit after {asked}: the target has {of}, too few to exit early"),
-        2 => format!("early-exit after {asked}: the target has 2, give 1"),
-        _ => format!("early-exit after {asked}: the target has {of}, give 1 to {}", of - 1),
+        0 | 1 => format!("early-exit after {depth}: the target has {of}, too few to exit early"),
+        2 => format!("early-exit after {depth}: the target has 2, give 1"),
+        _ => format!("early-exit after {depth}: the target has {of}, give 1 to {}", of - 1),
     }
 }
 
@@ -45,7 +45,7 @@ impl EarlyExit {
     /// # Errors
     /// Unless 1 <= `layers` < `of`.
     pub fn new(layers: usize, of: usize) -> Result<Self, DraftError> {
-        Self::to("its head", None, layers, of)
+        Self::with_head("its head", None, layers, of)
     }
 
     /// Creates a drafter that exits at the layer for which `adapter` was trained.
@@ -58,9 +58,9 @@ impl EarlyExit {
     pub fn with_adapter(adapter: &Head, of: usize) -> Result<Self, DraftError> {
         let layers = adapter.info().source_layers.first().copied().unwrap_or(0);
         let head = format!("a trained adapter of {:.1} MB", adapter.weight_bytes() as f64 / 1e6);
-        // `Decoder::state` is only available for passes of up to `AT_ONCE` nodes.
+        // `Decoder::state` is only available for passes of up to `MAX_BATCH_TOKENS` nodes.
         let adapter = Adapter::new(adapter.decoder(MAX_BATCH_TOKENS), &adapter.info().tokens);
-        Self::to(&head, Some(adapter), layers, of)
+        Self::with_head(&head, Some(adapter), layers, of)
     }
 
     /// Creates the default early exit, with the adapter if there is one.
@@ -77,7 +77,7 @@ impl EarlyExit {
         }
     }
 
-    fn to(
+    fn with_head(
         head: &str,
         adapter: Option<Adapter>,
         layers: usize,
@@ -123,54 +123,44 @@ impl Adapter {
 }
 
 impl Drafter for EarlyExit {
-    fn name(&self) -> &'static str {
-        "early-exit"
-    }
-
-    fn cost(&self) -> String {
-        self.cost.clone()
+    fn info(&self) -> DrafterInfo {
+        DrafterInfo::with_model(DrafterKind::EarlyExit, self.cost.clone())
     }
 
     fn reset(&mut self) {}
 
-    fn worth(&mut self, worth: Option<CostModel>) {
-        self.explorer.set_cost_model(worth);
-    }
-
-    fn costly(&self) -> bool {
-        true
-    }
-
-    fn begin(&mut self, _: &mut Context) -> Result<(), DraftError> {
+    fn begin(&mut self, _: &mut DraftRequest) -> Result<(), DraftError> {
         self.explorer.clear();
         Ok(())
     }
 
     fn propose(
         &mut self,
-        cx: &mut Context,
+        request: &mut DraftRequest,
         tree: &TokenTree,
         nodes: &[usize],
         width: usize,
     ) -> Result<Vec<Vec<Candidate>>, DraftError> {
         let logits = if self.adapter.is_some() { Logits::None } else { Logits::All };
-        let ran =
-            self.explorer.run(cx.target, tree, nodes, Pass { layers: self.layers, logits })?;
-        let warp = drafter_warp(cx.warp);
+        let pass = Pass { layers: self.layers, logits };
+        let ran = self.explorer.run(request.target, tree, nodes, pass, request.cost_model)?;
+        let sampling = drafter_sampling(&request.sampling);
         let all = match &mut self.adapter {
-            None => candidates(cx.target, None, &ran, nodes.len(), width, &warp, cx.stop)?,
+            None => {
+                candidates(request.target, None, &ran, nodes.len(), width, &sampling, request.stop)?
+            }
             Some(adapter) => {
                 let tokens: Vec<TokenId> =
                     ran.iter().map(|&place| tree.token(nodes[place])).collect();
-                let read = if adapter.read(cx.target, &tokens)? { &ran[..] } else { &[] };
+                let read = if adapter.read(request.target, &tokens)? { &ran[..] } else { &[] };
                 candidates(
                     &adapter.decoder,
                     Some(&adapter.tokens),
                     read,
                     nodes.len(),
                     width,
-                    &warp,
-                    cx.stop,
+                    &sampling,
+                    request.stop,
                 )?
             }
         };
@@ -178,8 +168,8 @@ impl Drafter for EarlyExit {
         Ok(all)
     }
 
-    fn end(&mut self, cx: &mut Context) {
-        cx.target.discard();
+    fn end(&mut self, request: &mut DraftRequest) {
+        request.target.discard();
     }
 
     fn at(&self, _: usize) -> Result<Box<dyn Drafter>, DraftError> {

@@ -17,7 +17,7 @@ pub(super) struct Explorer {
     root_in_context: bool,
     /// Slot of each node that was run, by node. Nodes are run out of order, so there are gaps.
     slots: Vec<Option<usize>>,
-    thrift: CostGate,
+    gate: CostGate,
     /// Start time of the last pass and the reach probabilities of its nodes. `None` if there is no
     /// cost gate.
     last: Option<(Instant, Vec<f64>)>,
@@ -34,11 +34,6 @@ impl Explorer {
         self.slots.clear();
     }
 
-    /// Sets the cost model for the cost gate; `None` disables it.
-    pub fn set_cost_model(&mut self, worth: Option<CostModel>) {
-        self.thrift.set_cost_model(worth);
-    }
-
     /// Returns the decoder slot of a tree node, if the node was run.
     pub fn slot(&self, node: usize) -> Option<usize> {
         self.slots.get(node).copied().flatten()
@@ -48,25 +43,26 @@ impl Explorer {
     ///
     /// Returns the indices into `nodes` of those that were run; the decoder's last pass has them in
     /// this order. Skipped are nodes for which the cache has no room, and nodes whose parent was
-    /// not run (another drafter may have proposed it). If the pass does not pay for itself, all
-    /// nodes are skipped.
+    /// not run (another drafter may have proposed it). If the pass does not pay for itself by the
+    /// cost model, all nodes are skipped.
     pub fn run(
         &mut self,
         decoder: &mut dyn Decoder,
         tree: &TokenTree,
         nodes: &[usize],
         pass: Pass,
+        cost_model: Option<CostModel>,
     ) -> Result<Vec<usize>, ForwardError> {
         self.last = None;
         let mut reached = Vec::new();
-        if self.thrift.is_enabled() {
+        if let Some(model) = &cost_model {
             let all = tree.path_products(|i| tree.q(i));
             reached = nodes.iter().map(|&node| all[node]).collect();
-            if !self.thrift.pass_pays(reached.iter().copied()) {
+            if !self.gate.pass_pays(model, reached.iter().copied()) {
                 return Ok(Vec::new());
             }
         }
-        let began = self.thrift.is_enabled().then(Instant::now);
+        let began = cost_model.map(|_| Instant::now());
         let first = decoder.nodes();
         let room = decoder.capacity().saturating_sub(decoder.len() + first);
         let (mut batch, mut places) =
@@ -106,27 +102,27 @@ impl Explorer {
                 .into_iter()
                 .zip(lists)
                 .filter_map(|(reach, list)| Some((reach, best(list)?)));
-            self.thrift.learn(seconds, children);
+            self.gate.learn(seconds, children);
         }
     }
 }
 
 /// Returns the `width` best candidates of each node in the decoder's last pass.
 ///
-/// The result has `asked` lists. The list of the i-th node of the pass is at index `places[i]`, and
+/// The result has `nodes` lists. The list of the i-th node of the pass is at index `places[i]`, and
 /// all others are empty. `tokens` is as for [`best_tokens`].
 pub(super) fn candidates(
     decoder: &dyn Decoder,
     tokens: Option<&[TokenId]>,
     places: &[usize],
-    asked: usize,
+    nodes: usize,
     width: usize,
-    warp: &Sampling,
+    sampling: &Sampling,
     stop: &[TokenId],
 ) -> Result<Vec<Vec<Candidate>>, NotFinite> {
-    let mut all = vec![Vec::new(); asked];
+    let mut all = vec![Vec::new(); nodes];
     for (i, &place) in places.iter().enumerate() {
-        all[place] = best_tokens(decoder.logits(i), tokens, width, warp, stop)?;
+        all[place] = best_tokens(decoder.logits(i), tokens, width, sampling, stop)?;
     }
     Ok(all)
 }
@@ -139,11 +135,13 @@ pub(super) fn best_tokens(
     logits: &[f32],
     tokens: Option<&[TokenId]>,
     width: usize,
-    warp: &Sampling,
+    sampling: &Sampling,
     stop: &[TokenId],
 ) -> Result<Vec<Candidate>, NotFinite> {
-    let best =
-        TokenDist::new(logits, warp)?.top(width + stop.len()).into_iter().filter(|(_, q)| *q > 0.0);
+    let best = TokenDist::new(logits, sampling)?
+        .top(width + stop.len())
+        .into_iter()
+        .filter(|(_, q)| *q > 0.0);
     let named =
         best.map(|(i, q)| Candidate { token: tokens.map_or(i, |tokens| tokens[i as usize]), q });
     Ok(named.filter(|c| !stop.contains(&c.token)).take(width).collect())
@@ -153,6 +151,6 @@ pub(super) fn best_tokens(
 ///
 /// A greedy target puts all mass on one token, but the drafter does not know which one. Its plain
 /// distribution (temperature 1) tells how sure it is.
-pub(super) fn drafter_warp(target: &Sampling) -> Sampling {
+pub(super) fn drafter_sampling(target: &Sampling) -> Sampling {
     if target.greedy() { Sampling::PLAIN } else { *target }
 }

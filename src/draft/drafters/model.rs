@@ -1,7 +1,7 @@
 //! Drafter that runs a second, smaller model with the target's vocabulary.
 
-use crate::draft::drafters::explore::{Explorer, best_tokens, drafter_warp};
-use crate::draft::{Candidate, Context, CostModel, DraftError, Drafter};
+use crate::draft::drafters::explore::{Explorer, best_tokens, drafter_sampling};
+use crate::draft::{Candidate, DraftError, DraftRequest, Drafter, DrafterInfo, DrafterKind};
 use crate::model::{Decoder, Logits, Pass};
 use crate::tree::{TokenId, TokenTree};
 
@@ -59,13 +59,13 @@ impl ModelDrafter {
 }
 
 impl Drafter for ModelDrafter {
-    fn name(&self) -> &'static str {
-        "model"
-    }
-
-    fn cost(&self) -> String {
+    fn info(&self) -> DrafterInfo {
         let c = self.decoder.config();
-        format!("{}: {} layers of width {} and its head, once a depth", self.name, c.layers, c.dim)
+        let cost = format!(
+            "{}: {} layers of width {} and its head, once a depth",
+            self.name, c.layers, c.dim
+        );
+        DrafterInfo::with_model(DrafterKind::Model, cost)
     }
 
     fn reset(&mut self) {
@@ -73,18 +73,10 @@ impl Drafter for ModelDrafter {
         self.ran.clear();
     }
 
-    fn worth(&mut self, worth: Option<CostModel>) {
-        self.explorer.set_cost_model(worth);
-    }
-
-    fn costly(&self) -> bool {
-        true
-    }
-
-    fn begin(&mut self, cx: &mut Context) -> Result<(), DraftError> {
+    fn begin(&mut self, request: &mut DraftRequest) -> Result<(), DraftError> {
         self.explorer.clear();
         // The root is not committed, so that a step can be begun again.
-        let context = &cx.tokens[..cx.tokens.len().saturating_sub(1)];
+        let context = &request.tokens[..request.tokens.len().saturating_sub(1)];
         let known = self.decoder.len().min(context.len());
         let accepted = self.commit_accepted(&context[known..])?;
         // If the text does not fit this model's context, it proposes nothing and the run goes on.
@@ -99,19 +91,20 @@ impl Drafter for ModelDrafter {
 
     fn propose(
         &mut self,
-        cx: &mut Context,
+        request: &mut DraftRequest,
         tree: &TokenTree,
         nodes: &[usize],
         width: usize,
     ) -> Result<Vec<Vec<Candidate>>, DraftError> {
-        if self.decoder.len() + 1 < cx.tokens.len() {
+        if self.decoder.len() + 1 < request.tokens.len() {
             return Ok(vec![Vec::new(); nodes.len()]);
         }
         let known: Vec<usize> =
             (0..nodes.len()).filter(|place| self.knows(tree.token(nodes[*place]))).collect();
         let run: Vec<usize> = known.iter().map(|place| nodes[*place]).collect();
-        let ran = self.explorer.run(&mut *self.decoder, tree, &run, Pass::FULL)?;
-        let warp = drafter_warp(cx.warp);
+        let ran =
+            self.explorer.run(&mut *self.decoder, tree, &run, Pass::FULL, request.cost_model)?;
+        let sampling = drafter_sampling(&request.sampling);
         let mut all = vec![Vec::new(); nodes.len()];
         let mut lists = vec![Vec::new(); run.len()];
         for (i, &ran) in ran.iter().enumerate() {
@@ -119,7 +112,7 @@ impl Drafter for ModelDrafter {
             self.ran.push((tree.token(run[ran]), parent));
             let logits = self.decoder.logits(i);
             let logits = &logits[..self.common.min(logits.len())];
-            let list = best_tokens(logits, None, width, &warp, cx.stop)?;
+            let list = best_tokens(logits, None, width, &sampling, request.stop)?;
             all[known[ran]].clone_from(&list);
             lists[ran] = list;
         }

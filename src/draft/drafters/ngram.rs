@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use crate::draft::{Candidate, Context, DraftError, Drafter};
+use crate::draft::{Candidate, DraftError, DraftRequest, Drafter, DrafterInfo, DrafterKind};
 use crate::tree::{TokenId, TokenTree};
 
 /// Longest suffix that is looked up, in tokens.
@@ -47,7 +47,7 @@ struct Followers {
 pub struct Ngram {
     counts: HashMap<SuffixKey, Followers>,
     /// Number of tokens of the text that are counted.
-    seen: usize,
+    counted: usize,
 }
 
 impl Ngram {
@@ -100,32 +100,28 @@ fn suffix(tokens: &[TokenId]) -> SuffixKey {
 }
 
 impl Drafter for Ngram {
-    fn name(&self) -> &'static str {
-        "ngram"
-    }
-
-    fn cost(&self) -> String {
-        "a look-up in the text so far: no weights, no passes".into()
+    fn info(&self) -> DrafterInfo {
+        DrafterInfo::new(DrafterKind::Ngram, "a look-up in the text so far: no weights, no passes")
     }
 
     fn reset(&mut self) {
         self.counts.clear();
-        self.seen = 0;
+        self.counted = 0;
     }
 
-    fn begin(&mut self, cx: &mut Context) -> Result<(), DraftError> {
-        for at in self.seen..cx.tokens.len() {
+    fn begin(&mut self, request: &mut DraftRequest) -> Result<(), DraftError> {
+        for at in self.counted..request.tokens.len() {
             for n in 1..=at.min(ORDER) {
-                self.count(suffix(&cx.tokens[at - n..at]), cx.tokens[at]);
+                self.count(suffix(&request.tokens[at - n..at]), request.tokens[at]);
             }
         }
-        self.seen = cx.tokens.len();
+        self.counted = request.tokens.len();
         Ok(())
     }
 
     fn propose(
         &mut self,
-        cx: &mut Context,
+        request: &mut DraftRequest,
         tree: &TokenTree,
         nodes: &[usize],
         width: usize,
@@ -140,11 +136,11 @@ impl Drafter for Ngram {
             }
             // The root is the last token of the text. It is in `recent` already if the walk reached
             // it.
-            let text = &cx.tokens[..cx.tokens.len().saturating_sub(1)];
+            let text = &request.tokens[..request.tokens.len().saturating_sub(1)];
             recent.extend(text.iter().rev().take(ORDER - recent.len()));
             recent.reverse();
             let mut best = self.estimate(&recent);
-            best.retain(|c| !cx.stop.contains(&c.token));
+            best.retain(|c| !request.stop.contains(&c.token));
             best.truncate(width);
             all.push(best);
         }
@@ -163,7 +159,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::distribution::Sampling;
     use crate::draft::testing::candidates_after;
     use crate::engine::testing::TableDecoder;
 
@@ -190,14 +185,13 @@ mod tests {
     fn candidates_below_a_node_follow_its_path() {
         let text = [1, 2, 3, 4, 1];
         let mut target = TableDecoder::new(8, 0);
-        let mut cx =
-            Context { tokens: &text, target: &mut target, warp: &Sampling::PLAIN, stop: &[] };
+        let mut request = DraftRequest::new(&text, &mut target);
         let mut ngram = Ngram::default();
-        ngram.begin(&mut cx).unwrap();
+        ngram.begin(&mut request).unwrap();
         let mut tree = TokenTree::new(1);
         let a = tree.push(0, 2, 0.5);
         let b = tree.push(a, 3, 0.5);
-        let next = ngram.propose(&mut cx, &tree, &[a, b], 8).unwrap();
+        let next = ngram.propose(&mut request, &tree, &[a, b], 8).unwrap();
         assert_eq!((next[0][0].token, next[1][0].token), (3, 4));
     }
 

@@ -1,6 +1,6 @@
 //! Plain decoding, the baseline.
 
-use crate::draft::{Candidate, Context, DraftError, Drafter};
+use crate::draft::{Candidate, DraftError, DraftRequest, Drafter, DrafterInfo, DrafterKind};
 use crate::tree::TokenTree;
 
 /// Drafter that proposes nothing, so that every step is one token of plain decoding.
@@ -8,23 +8,19 @@ use crate::tree::TokenTree;
 pub struct NoDraft;
 
 impl Drafter for NoDraft {
-    fn name(&self) -> &'static str {
-        "none"
-    }
-
-    fn cost(&self) -> String {
-        "nothing: plain decoding".into()
+    fn info(&self) -> DrafterInfo {
+        DrafterInfo::new(DrafterKind::None, "nothing: plain decoding")
     }
 
     fn reset(&mut self) {}
 
-    fn begin(&mut self, _: &mut Context) -> Result<(), DraftError> {
+    fn begin(&mut self, _: &mut DraftRequest) -> Result<(), DraftError> {
         Ok(())
     }
 
     fn propose(
         &mut self,
-        _: &mut Context,
+        _: &mut DraftRequest,
         _: &TokenTree,
         nodes: &[usize],
         _: usize,

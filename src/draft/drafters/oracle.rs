@@ -3,7 +3,7 @@
 
 use crate::draft::drafters::explore::{Explorer, candidates};
 use crate::draft::shape::Limits;
-use crate::draft::{Candidate, Context, DraftError, Drafter};
+use crate::draft::{Candidate, DraftError, DraftRequest, Drafter, DrafterInfo, DrafterKind};
 use crate::model::Pass;
 use crate::theory::search::TreeSearch;
 use crate::tree::{TokenId, TokenTree};
@@ -19,34 +19,39 @@ pub struct Oracle {
 }
 
 impl Drafter for Oracle {
-    fn name(&self) -> &'static str {
-        "oracle"
-    }
-
-    fn cost(&self) -> String {
-        "the whole target, once a depth: shows what perfect knowledge draws, never pays".into()
+    fn info(&self) -> DrafterInfo {
+        let cost = "the whole target, once a depth: shows what perfect knowledge draws, never pays";
+        DrafterInfo::new(DrafterKind::Oracle, cost)
     }
 
     fn reset(&mut self) {}
 
-    fn begin(&mut self, _: &mut Context) -> Result<(), DraftError> {
+    fn begin(&mut self, _: &mut DraftRequest) -> Result<(), DraftError> {
         self.explorer.clear();
         Ok(())
     }
 
     fn propose(
         &mut self,
-        cx: &mut Context,
+        request: &mut DraftRequest,
         tree: &TokenTree,
         nodes: &[usize],
         width: usize,
     ) -> Result<Vec<Vec<Candidate>>, DraftError> {
-        let ran = self.explorer.run(cx.target, tree, nodes, Pass::FULL)?;
-        Ok(candidates(cx.target, None, &ran, nodes.len(), width, cx.warp, cx.stop)?)
+        let ran = self.explorer.run(request.target, tree, nodes, Pass::FULL, None)?;
+        Ok(candidates(
+            request.target,
+            None,
+            &ran,
+            nodes.len(),
+            width,
+            &request.sampling,
+            request.stop,
+        )?)
     }
 
-    fn end(&mut self, cx: &mut Context) {
-        cx.target.discard();
+    fn end(&mut self, request: &mut DraftRequest) {
+        request.target.discard();
     }
 
     fn at(&self, _: usize) -> Result<Box<dyn Drafter>, DraftError> {
@@ -82,16 +87,25 @@ impl OracleSearch {
     ///
     /// # Errors
     /// If a forward pass fails, or its logits are not finite.
-    pub fn refine(&mut self, cx: &mut Context, most: usize) -> Result<bool, DraftError> {
+    pub fn refine(&mut self, request: &mut DraftRequest, most: usize) -> Result<bool, DraftError> {
         let nodes = if self.full { Vec::new() } else { self.search.next_to_expand(most.max(1)) };
-        let ran = self.explorer.run(cx.target, self.search.explored(), &nodes, Pass::FULL)?;
+        let ran =
+            self.explorer.run(request.target, self.search.explored(), &nodes, Pass::FULL, None)?;
         if ran.is_empty() {
             self.full |= !nodes.is_empty();
             return Ok(false);
         }
         // The search returns parents before children, so only the last nodes can be missing from
         // `ran`, for lack of room.
-        let children = candidates(cx.target, None, &ran, ran.len(), self.width, cx.warp, cx.stop)?;
+        let children = candidates(
+            request.target,
+            None,
+            &ran,
+            ran.len(),
+            self.width,
+            &request.sampling,
+            request.stop,
+        )?;
         self.search.expand(
             &nodes[..ran.len()],
             children.into_iter().map(|list| list.into_iter().map(|c| (c.token, c.q))),

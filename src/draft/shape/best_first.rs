@@ -1,7 +1,7 @@
 //! Best-first trees: the nodes with the largest path probabilities.
 
-use super::{Cut, Draft, Limits, WIDTH};
-use crate::draft::{Candidate, Context, DraftError, Drafter};
+use super::{Cut, Draft, WIDTH};
+use crate::draft::{Candidate, DraftError, DraftRequest, Drafter};
 use crate::theory::search::{FoundTree, TreeSearch};
 use crate::tree::TokenId;
 
@@ -12,9 +12,9 @@ use crate::tree::TokenId;
 pub(super) fn grow(
     root: TokenId,
     drafter: &mut dyn Drafter,
-    cx: &mut Context,
-    limits: Limits,
+    request: &mut DraftRequest,
 ) -> Result<Draft, DraftError> {
+    let limits = request.limits;
     let drafted = limits.budget.saturating_sub(1);
     let mut search = TreeSearch::new(root, drafted, limits.depth);
     loop {
@@ -22,16 +22,16 @@ pub(super) fn grow(
         if nodes.is_empty() {
             break;
         }
-        let proposed = drafter.propose(cx, search.explored(), &nodes, drafted.max(WIDTH))?;
+        let proposed = drafter.propose(request, search.explored(), &nodes, drafted.max(WIDTH))?;
         search.expand(
             &nodes,
             proposed.into_iter().map(|list| list.into_iter().map(|c| (c.token, c.q))),
         );
     }
-    let FoundTree { tree, unused: left, expanded: asked } = search.found();
-    let cut = left.into_iter().map(|left| Cut {
-        parent: left.parent,
-        candidate: Candidate { token: left.token, q: left.p },
+    let FoundTree { tree, unused, expanded: asked } = search.found();
+    let cut = unused.into_iter().map(|left_out| Cut {
+        parent: left_out.parent,
+        candidate: Candidate { token: left_out.token, q: left_out.p },
     });
     Ok(Draft { tree, cut: cut.collect(), asked, ..Draft::root_only(root) })
 }
@@ -42,7 +42,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::distribution::Sampling;
+    use crate::draft::Limits;
     use crate::draft::testing::Fixed;
     use crate::engine::testing::TableDecoder;
 
@@ -50,7 +50,7 @@ mod tests {
 
     /// Weight of each next token after `path`, from a table. The table has few distinct values, so
     /// that ties are common.
-    fn law(table: &[u8], path: &[TokenId]) -> Vec<Candidate> {
+    fn candidates_after(table: &[u8], path: &[TokenId]) -> Vec<Candidate> {
         let at =
             path.iter().fold(1usize, |at, &t| at * VOCAB as usize + t as usize) * VOCAB as usize;
         let weight = |t: u32| f64::from(table[(at + t as usize) % table.len()]);
@@ -67,7 +67,7 @@ mod tests {
         if path.len() == depth {
             return;
         }
-        for c in law(table, path).into_iter().filter(|c| c.q > 0.0) {
+        for c in candidates_after(table, path).into_iter().filter(|c| c.q > 0.0) {
             path.push(c.token);
             all.push((q * c.q, path.clone()));
             enumerate(table, path, q * c.q, depth, all);
@@ -76,11 +76,13 @@ mod tests {
     }
 
     fn grown(table: &[u8], budget: usize, depth: usize) -> (Draft, usize) {
-        let mut fixed = Fixed::new(|path: &[TokenId]| law(table, path));
+        let mut fixed = Fixed::new(|path: &[TokenId]| candidates_after(table, path));
         let mut target = TableDecoder::new(VOCAB as usize, 0);
-        let mut cx =
-            Context { tokens: &[0], target: &mut target, warp: &Sampling::PLAIN, stop: &[] };
-        let draft = grow(0, &mut fixed, &mut cx, Limits { budget, depth }).unwrap();
+        let mut request = DraftRequest {
+            limits: Limits { budget, depth },
+            ..DraftRequest::new(&[0], &mut target)
+        };
+        let draft = grow(0, &mut fixed, &mut request).unwrap();
         (draft, fixed.rounds)
     }
 
@@ -105,7 +107,7 @@ mod tests {
                 let parent = tree.parent(i).unwrap();
                 prop_assert!(tree.child(parent, tree.token(i)) == Some(i), "a child twice");
                 let path: Vec<u32> = tree.path(parent).into_iter().map(|n| tree.token(n)).collect();
-                prop_assert_eq!(tree.q(i), law(&table, &path)[tree.token(i) as usize].q);
+                prop_assert_eq!(tree.q(i), candidates_after(&table, &path)[tree.token(i) as usize].q);
             }
             // Growing is deterministic, and cut candidates are not in the tree.
             prop_assert_eq!(&grown(&table, budget, depth).0, &draft);
@@ -115,10 +117,10 @@ mod tests {
                 prop_assert!(tree.child(cut.parent, cut.candidate.token).is_none());
                 prop_assert_eq!(draft.cut_q(cut.parent, cut.candidate.token), Some(cut.candidate.q));
                 let path: Vec<u32> = tree.path(cut.parent).into_iter().map(|n| tree.token(n)).collect();
-                let mut known = law(&table, &path);
-                known.retain(|c| c.q > 0.0);
-                known.sort_by(|a, b| b.q.total_cmp(&a.q).then(a.token.cmp(&b.token)));
-                let rank = known.iter().position(|c| c.token == cut.candidate.token);
+                let mut all = candidates_after(&table, &path);
+                all.retain(|c| c.q > 0.0);
+                all.sort_by(|a, b| b.q.total_cmp(&a.q).then(a.token.cmp(&b.token)));
+                let rank = all.iter().position(|c| c.token == cut.candidate.token);
                 prop_assert_eq!(draft.cut_rank(cut.parent, cut.candidate.token), rank);
             }
         }

@@ -1,7 +1,7 @@
 //! Chains: one token per depth.
 
-use super::{Cut, Draft, Limits, WIDTH};
-use crate::draft::{Context, DraftError, Drafter};
+use super::{Cut, Draft, WIDTH};
+use crate::draft::{DraftError, DraftRequest, Drafter};
 use crate::tree::TokenId;
 
 /// Grows a chain of the drafter's best token at each depth. It ends at the budget, at the depth
@@ -9,14 +9,14 @@ use crate::tree::TokenId;
 pub(super) fn grow(
     root: TokenId,
     drafter: &mut dyn Drafter,
-    cx: &mut Context,
-    limits: Limits,
+    request: &mut DraftRequest,
 ) -> Result<Draft, DraftError> {
+    let limits = request.limits;
     let mut draft = Draft::root_only(root);
     let mut at = 0;
     while draft.tree.len() < limits.budget && draft.tree.depth(at) < limits.depth {
         draft.asked[at] = true;
-        let proposed = drafter.propose(cx, &draft.tree, &[at], WIDTH)?;
+        let proposed = drafter.propose(request, &draft.tree, &[at], WIDTH)?;
         let mut candidates = proposed.into_iter().flatten().filter(|c| c.q > 0.0);
         let Some(best) = candidates.next() else { break };
         draft.cut.extend(candidates.map(|candidate| Cut { parent: at, candidate }));
@@ -30,14 +30,13 @@ pub(super) fn grow(
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::distribution::Sampling;
-    use crate::draft::Candidate;
     use crate::draft::testing::Fixed;
+    use crate::draft::{Candidate, Limits};
     use crate::engine::testing::TableDecoder;
 
     #[test]
     fn chain_takes_the_best_candidate_within_limits() {
-        let law = |path: &[TokenId]| match path.len() {
+        let candidates_after = |path: &[TokenId]| match path.len() {
             0..5 => vec![
                 Candidate { token: path.len() as u32, q: 0.5 },
                 Candidate { token: 7, q: 0.25 },
@@ -45,13 +44,13 @@ mod tests {
             _ => Vec::new(),
         };
         let mut target = TableDecoder::new(8, 0);
-        let mut cx =
-            Context { tokens: &[9], target: &mut target, warp: &Sampling::PLAIN, stop: &[] };
+        let mut request = DraftRequest::new(&[9], &mut target);
         for (budget, depth, drafted) in
             [(1, 9, 0), (2, 9, 1), (4, 9, 3), (64, 2, 2), (64, 0, 0), (64, 9, 5)]
         {
-            let mut fixed = Fixed::new(law);
-            let draft = grow(9, &mut fixed, &mut cx, Limits { budget, depth }).unwrap();
+            let mut fixed = Fixed::new(candidates_after);
+            request.limits = Limits { budget, depth };
+            let draft = grow(9, &mut fixed, &mut request).unwrap();
             assert_eq!(draft.tree.drafted(), drafted);
             assert_eq!(draft.tree.max_depth(), drafted);
             assert_eq!(draft.tree.tokens()[1..], (0..drafted as u32).collect::<Vec<_>>());

@@ -68,28 +68,20 @@ impl FromStr for Widths {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::distribution::Sampling;
     use crate::draft::shape::{Limits, Plan, Shape, grow};
     use crate::draft::testing::Fixed;
-    use crate::draft::{Candidate, Context, Draft};
+    use crate::draft::{Candidate, Draft, DraftRequest};
     use crate::engine::testing::TableDecoder;
 
     fn grown(widths: Widths, budget: usize, depth: usize) -> (Draft, usize) {
-        let law = |_: &[u32]| {
+        let candidates_after = |_: &[u32]| {
             [0.5, 0.25, 0.125].iter().zip(0..).map(|(&q, token)| Candidate { token, q }).collect()
         };
-        let mut fixed = Fixed::new(law);
+        let mut fixed = Fixed::new(candidates_after);
         let mut target = TableDecoder::new(8, 0);
-        let mut cx =
-            Context { tokens: &[9], target: &mut target, warp: &Sampling::PLAIN, stop: &[] };
-        let draft = grow(
-            Shape::Fixed(widths),
-            &mut fixed,
-            &mut cx,
-            Limits { budget, depth },
-            &Plan::default(),
-        )
-        .unwrap();
+        let mut request = DraftRequest::new(&[9], &mut target);
+        request.limits = Limits { budget, depth };
+        let draft = grow(Shape::Fixed(widths), &mut fixed, &mut request, &Plan::default()).unwrap();
         (draft, fixed.rounds)
     }
 

@@ -1,8 +1,8 @@
 //! Trees of a topology known in advance, grown depth by depth. The drafter is called once per
 //! depth.
 
-use super::{Cut, Draft, Limits, WIDTH};
-use crate::draft::{Context, DraftError, Drafter};
+use super::{Cut, Draft, WIDTH};
+use crate::draft::{DraftError, DraftRequest, Drafter};
 use crate::tree::{TokenId, TokenTree};
 
 /// Grows the tree in which the child of rank r has topology position `child(at, r)`.
@@ -14,10 +14,10 @@ use crate::tree::{TokenId, TokenTree};
 pub(super) fn grow(
     root: TokenId,
     drafter: &mut dyn Drafter,
-    cx: &mut Context,
-    limits: Limits,
+    request: &mut DraftRequest,
     child: impl Fn(usize, usize) -> Option<usize>,
 ) -> Result<Draft, DraftError> {
+    let limits = request.limits;
     let mut draft = Draft::root_only(root);
     // Nodes to expand next, with their topology positions and path probabilities.
     let mut level: Vec<(usize, usize, f64)> = vec![(0, 0, 1.0)];
@@ -30,7 +30,7 @@ pub(super) fn grow(
         let nodes: Vec<usize> = level.iter().map(|&(node, ..)| node).collect();
         let most = |at: usize| (0..).take_while(|&rank| child(at, rank).is_some()).count();
         let width = level.iter().map(|&(_, at, _)| most(at)).max().unwrap_or(0).max(WIDTH);
-        let proposed = drafter.propose(cx, &draft.tree, &nodes, width)?;
+        let proposed = drafter.propose(request, &draft.tree, &nodes, width)?;
         let mut next = Vec::new();
         for (&(node, at, path), candidates) in level.iter().zip(proposed) {
             draft.asked[node] = true;
@@ -72,7 +72,7 @@ fn sort_by_path_probability(draft: Draft) -> Draft {
         place[i] = sorted.push(place[tree.parent(i).unwrap_or(0)], tree.token(i), tree.q(i));
     }
     cut.iter_mut().for_each(|cut| cut.parent = place[cut.parent]);
-    let mut told = vec![false; asked.len()];
-    asked.into_iter().zip(place).for_each(|(asked, place)| told[place] = asked);
-    Draft { tree: sorted, cut, asked: told, ..Draft::root_only(tree.token(0)) }
+    let mut sorted_asked = vec![false; asked.len()];
+    asked.into_iter().zip(place).for_each(|(asked, place)| sorted_asked[place] = asked);
+    Draft { tree: sorted, cut, asked: sorted_asked, ..Draft::root_only(tree.token(0)) }
 }

@@ -12,7 +12,12 @@ mod static_tree;
 pub use fixed::Widths;
 pub use static_tree::{Plan, Planner, YieldEstimate};
 
-use super::{Candidate, Context, DraftError, Drafter};
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::{Candidate, DraftError, DraftRequest, Drafter};
 use crate::tree::{TokenId, TokenTree};
 use crate::verify::{Proposal, Rule};
 
@@ -29,26 +34,77 @@ pub enum Shape {
     Static,
 }
 
+/// Shape of the token tree without its parameters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ShapeKind {
+    /// See [`Shape::Chain`].
+    Chain,
+    /// See [`Shape::Fixed`].
+    Fixed,
+    /// See [`Shape::BestFirst`].
+    BestFirst,
+    /// See [`Shape::Static`].
+    Static,
+}
+
+impl ShapeKind {
+    /// All kinds, in the order in which the monitor cycles through them.
+    pub const ALL: [ShapeKind; 4] =
+        [ShapeKind::Chain, ShapeKind::Fixed, ShapeKind::BestFirst, ShapeKind::Static];
+
+    /// Returns the name, as used in settings and on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            ShapeKind::Chain => "chain",
+            ShapeKind::Fixed => "fixed",
+            ShapeKind::BestFirst => "best-first",
+            ShapeKind::Static => "static",
+        }
+    }
+
+    /// Returns the kind of this name, if there is one.
+    pub fn from_name(name: &str) -> Option<ShapeKind> {
+        ShapeKind::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+
+    /// Returns the shape of this kind; `widths` are those of a fixed shape.
+    pub fn with_widths(self, widths: Widths) -> Shape {
+        match self {
+            ShapeKind::Chain => Shape::Chain,
+            ShapeKind::Fixed => Shape::Fixed(widths),
+            ShapeKind::BestFirst => Shape::BestFirst,
+            ShapeKind::Static => Shape::Static,
+        }
+    }
+}
+
+/// Error for a text that names no shape. It lists the names.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("there is no shape {0:?}: give one of {names}", names = ShapeKind::ALL.map(ShapeKind::name).join(", "))]
+pub struct UnknownShape(String);
+
 impl Shape {
-    /// All shapes, in the order in which the monitor cycles through them.
+    /// All shapes with default widths, in the order of [`ShapeKind::ALL`].
     pub const ALL: [Shape; 4] =
         [Shape::Chain, Shape::Fixed(Widths::DEFAULT), Shape::BestFirst, Shape::Static];
+
+    /// Returns the kind of shape, without its widths.
+    pub fn kind(self) -> ShapeKind {
+        match self {
+            Shape::Chain => ShapeKind::Chain,
+            Shape::Fixed(_) => ShapeKind::Fixed,
+            Shape::BestFirst => ShapeKind::BestFirst,
+            Shape::Static => ShapeKind::Static,
+        }
+    }
 
     /// Returns the name, as used in settings. A fixed shape includes its widths unless they are the
     /// default ones.
     pub fn name(self) -> String {
         match self {
-            Shape::Chain => "chain".into(),
-            Shape::Fixed(Widths::DEFAULT) => "fixed".into(),
-            Shape::Fixed(widths) => format!("fixed {widths}"),
-            Shape::BestFirst => "best-first".into(),
-            Shape::Static => "static".into(),
+            Shape::Fixed(widths) if widths != Widths::DEFAULT => format!("fixed {widths}"),
+            _ => self.kind().name().to_owned(),
         }
-    }
-
-    /// Replaces the widths of a fixed shape; returns any other shape unchanged.
-    pub fn with_widths(self, widths: Widths) -> Shape {
-        if matches!(self, Shape::Fixed(_)) { Shape::Fixed(widths) } else { self }
     }
 
     /// Returns `true` if the topology is known before the tokens. Only then can children be
@@ -80,13 +136,36 @@ impl Shape {
             _ => (rank == 0).then_some(at + 1),
         })
     }
+}
 
-    /// Returns the shape of this name; the inverse of [`Shape::name`].
-    pub fn named(name: &str) -> Option<Shape> {
-        match name.strip_prefix("fixed ") {
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.pad(&self.name())
+    }
+}
+
+/// Parses the text that [`Shape::name`] returns.
+impl FromStr for Shape {
+    type Err = UnknownShape;
+
+    fn from_str(name: &str) -> Result<Shape, UnknownShape> {
+        let shape = match name.strip_prefix("fixed ") {
             Some(widths) => widths.parse().ok().map(Shape::Fixed),
-            None => Shape::ALL.into_iter().find(|shape| shape.name() == name),
-        }
+            None => ShapeKind::from_name(name).map(|kind| kind.with_widths(Widths::DEFAULT)),
+        };
+        shape.ok_or_else(|| UnknownShape(name.to_owned()))
+    }
+}
+
+impl Serialize for Shape {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Shape {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }
 
@@ -226,54 +305,86 @@ impl Draft {
 pub fn grow(
     shape: Shape,
     drafter: &mut dyn Drafter,
-    cx: &mut Context,
-    limits: Limits,
+    request: &mut DraftRequest,
     plan: &Plan,
 ) -> Result<Draft, DraftError> {
-    turn(drafter, cx, limits, |root, drafter, cx| match (shape, shape.form(limits, plan)) {
-        (Shape::Chain, _) => chain::grow(root, drafter, cx, limits),
-        (_, Some(form)) => levels::grow(root, drafter, cx, limits, form),
-        (_, None) => best_first::grow(root, drafter, cx, limits),
+    let form = shape.form(request.limits, plan);
+    run_drafter(drafter, request, |root, drafter, request| match (shape, form) {
+        (Shape::Chain, _) => chain::grow(root, drafter, request),
+        (_, Some(form)) => levels::grow(root, drafter, request, form),
+        (_, None) => best_first::grow(root, drafter, request),
     })
+}
+
+/// Source of randomness for children that are sampled from the drafter's distribution.
+pub struct ChildSampler<'a> {
+    /// Rule by which the children are chosen, and later verified.
+    pub rule: Rule,
+    /// Returns the next uniform number in \[0, 1).
+    pub draw: &'a mut dyn FnMut() -> f64,
 }
 
 /// Grows the tree of one step with children chosen by a rule for sampled trees.
 ///
-/// `draw` returns uniform numbers in \[0, 1). The draft is empty for shapes that can't be sampled
-/// ([`Shape::can_be_sampled`]).
+/// The draft is empty for shapes that can't be sampled ([`Shape::can_be_sampled`]).
 ///
 /// # Errors
 /// See [`DraftError`].
 pub fn grow_sampled(
     shape: Shape,
     drafter: &mut dyn Drafter,
-    cx: &mut Context,
-    limits: Limits,
+    request: &mut DraftRequest,
     plan: &Plan,
-    (rule, draw): (Rule, &mut dyn FnMut() -> f64),
+    sampler: ChildSampler,
 ) -> Result<Draft, DraftError> {
-    turn(drafter, cx, limits, |root, drafter, cx| match shape.form(limits, plan) {
-        Some(form) => sampled::grow(root, drafter, cx, limits, form, rule, draw),
+    let form = shape.form(request.limits, plan);
+    run_drafter(drafter, request, |root, drafter, request| match form {
+        Some(form) => sampled::grow(root, drafter, request, form, sampler),
         None => Ok(Draft::root_only(root)),
     })
 }
 
 /// Runs the drafter's part of one step, with `grow` between its begin and end.
-fn turn(
+fn run_drafter(
     drafter: &mut dyn Drafter,
-    cx: &mut Context,
-    limits: Limits,
-    grow: impl FnOnce(TokenId, &mut dyn Drafter, &mut Context) -> Result<Draft, DraftError>,
+    request: &mut DraftRequest,
+    grow: impl FnOnce(TokenId, &mut dyn Drafter, &mut DraftRequest) -> Result<Draft, DraftError>,
 ) -> Result<Draft, DraftError> {
-    drafter.limits(limits);
-    let grown = drafter.begin(cx).and_then(|()| {
-        let root = cx
+    let grown = drafter.begin(request).and_then(|()| {
+        let root = request
             .tokens
             .last()
             .copied()
             .ok_or_else(|| DraftError::Unfit("there is no text to draft from".into()))?;
-        grow(root, drafter, cx)
+        grow(root, drafter, request)
     });
-    drafter.end(cx);
+    drafter.end(request);
     grown
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn shapes_round_trip_as_json_strings() {
+        let fixed = Shape::Fixed("4,2,1".parse().unwrap());
+        for (shape, text) in Shape::ALL.into_iter().chain([fixed]).zip([
+            "chain",
+            "fixed",
+            "best-first",
+            "static",
+            "fixed 4,2,1",
+        ]) {
+            assert_eq!(serde_json::to_string(&shape).unwrap(), format!("{text:?}"));
+            assert_eq!(serde_json::from_str::<Shape>(&format!("{text:?}")).unwrap(), shape);
+        }
+        assert_eq!(Shape::ALL.map(Shape::kind), ShapeKind::ALL);
+        assert_eq!(
+            "star".parse::<Shape>().unwrap_err().to_string(),
+            "there is no shape \"star\": give one of chain, fixed, best-first, static"
+        );
+        assert!("fixed 0".parse::<Shape>().is_err() && "fixed ".parse::<Shape>().is_err());
+    }
 }

@@ -1,10 +1,10 @@
 //! Trees whose children are sampled from the drafter's distribution. The topology does not depend
 //! on the sampled tokens, as lossless verification requires.
 
-use super::{Cut, Draft, Limits, WIDTH};
-use crate::draft::{Context, DraftError, Drafter};
+use super::{ChildSampler, Cut, Draft, Limits, WIDTH};
+use crate::draft::{DraftError, DraftRequest, Drafter};
 use crate::tree::TokenId;
-use crate::verify::{Proposal, Rule};
+use crate::verify::Proposal;
 
 /// Number of candidates requested per node, which form the distribution of its children. The
 /// probability mass beyond them, a few percent, is never drafted.
@@ -13,21 +13,18 @@ const CANDIDATES_PER_NODE: usize = 64;
 /// Grows a sampled tree of a topology that is known in advance.
 ///
 /// The r-th child sampled below a node at topology position `at` has position `child(at, r)`, or
-/// does not exist if that is `None`, as in [`super::levels::grow`]. `draw` returns uniform numbers
-/// in \[0, 1).
-///
+/// does not exist if that is `None`, as in [`super::levels::grow`]. ///
 /// The number of children of a node is fixed before the first of them is sampled, and none is
 /// dropped afterwards. Keeping or dropping a child because of its token would bias the tree in a
 /// way that rejection sampling can't correct.
 pub(super) fn grow(
     root: TokenId,
     drafter: &mut dyn Drafter,
-    cx: &mut Context,
-    limits: Limits,
+    request: &mut DraftRequest,
     child: impl Fn(usize, usize) -> Option<usize>,
-    rule: Rule,
-    draw: &mut dyn FnMut() -> f64,
+    ChildSampler { rule, draw }: ChildSampler,
 ) -> Result<Draft, DraftError> {
+    let limits = request.limits;
     let mut draft = Draft { rule, ..Draft::root_only(root) };
     draft.proposals.push(Proposal::default());
     // Nodes to expand next, with their topology positions.
@@ -45,7 +42,7 @@ pub(super) fn grow(
             break;
         }
         let nodes: Vec<usize> = open.iter().map(|&(node, ..)| node).collect();
-        let proposed = drafter.propose(cx, &draft.tree, &nodes, CANDIDATES_PER_NODE)?;
+        let proposed = drafter.propose(request, &draft.tree, &nodes, CANDIDATES_PER_NODE)?;
         level.clear();
         for ((node, at, count), mut candidates) in open.into_iter().zip(proposed) {
             draft.asked[node] = true;
@@ -65,8 +62,8 @@ pub(super) fn grow(
                 draft.asked.push(false);
                 draft.proposals.push(Proposal::default());
             }
-            let left = proposal.left_out().filter_map(of).take(WIDTH);
-            draft.cut.extend(left.map(|candidate| Cut { parent: node, candidate }));
+            let left_out = proposal.left_out().filter_map(of).take(WIDTH);
+            draft.cut.extend(left_out.map(|candidate| Cut { parent: node, candidate }));
             draft.proposals[node] = proposal;
         }
     }
@@ -131,10 +128,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::distribution::Sampling;
     use crate::draft::Candidate;
     use crate::draft::testing::Fixed;
     use crate::engine::testing::TableDecoder;
+    use crate::verify::Rule;
 
     fn grown(
         weights: &[f64],
@@ -144,19 +141,19 @@ mod tests {
         rule: Rule,
         draws: &[f64],
     ) -> (Draft, usize) {
-        let law =
+        let candidates_after =
             |_: &[TokenId]| (0..).zip(weights).map(|(token, &q)| Candidate { token, q }).collect();
-        let mut fixed = Fixed::new(law);
+        let mut fixed = Fixed::new(candidates_after);
         let mut target = TableDecoder::new(8, 0);
-        let mut cx =
-            Context { tokens: &[7], target: &mut target, warp: &Sampling::PLAIN, stop: &[] };
+        let mut request = DraftRequest::new(&[7], &mut target);
         let mut draws = draws.iter().copied().cycle();
         let child = |depth: usize, rank: usize| {
             (rank < widths.get(depth).copied().unwrap_or(0)).then_some(depth + 1)
         };
-        let limits = Limits { budget, depth };
+        request.limits = Limits { budget, depth };
+        let mut draw = || draws.next().unwrap();
         let draft =
-            grow(7, &mut fixed, &mut cx, limits, child, rule, &mut || draws.next().unwrap())
+            grow(7, &mut fixed, &mut request, child, ChildSampler { rule, draw: &mut draw })
                 .unwrap();
         (draft, fixed.rounds)
     }

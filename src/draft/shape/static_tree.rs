@@ -43,18 +43,18 @@ impl Plan {
     /// This is Sequoia's dynamic program without its bound on the depth. Takes O(n^2 K) time.
     pub fn best(drafted: usize, acceptance: &[f64]) -> Plan {
         let ranks = acceptance.len();
-        // `worth[m][k]` is G(m, k), `size[m][k]` the s that maximizes it, and `tree[n]` is F(n).
-        let mut worth = vec![vec![0.0; ranks + 1]; drafted + 1];
+        // `value_of[m][k]` is G(m, k), `size[m][k]` the s that maximizes it, and `tree[n]` is F(n).
+        let mut value_of = vec![vec![0.0; ranks + 1]; drafted + 1];
         let mut size = vec![vec![0usize; ranks + 1]; drafted + 1];
         let mut tree = vec![0.0; drafted + 2];
         tree[1] = 1.0;
         for m in 1..=drafted {
-            tree[m] = 1.0 + worth[m - 1][0];
+            tree[m] = 1.0 + value_of[m - 1][0];
             for k in 0..ranks {
                 for s in 1..=m {
-                    let value = acceptance[k] * tree[s] + worth[m - s][k + 1];
-                    if value > worth[m][k] {
-                        (worth[m][k], size[m][k]) = (value, s);
+                    let sum = acceptance[k] * tree[s] + value_of[m - s][k + 1];
+                    if sum > value_of[m][k] {
+                        (value_of[m][k], size[m][k]) = (sum, s);
                     }
                 }
             }
@@ -62,15 +62,15 @@ impl Plan {
         let mut plan = Plan { children: vec![Vec::new()] };
         // Nodes to expand, with the number of nodes left for their descendants.
         let mut open = vec![(0, drafted)];
-        while let Some((node, mut left)) = open.pop() {
+        while let Some((node, mut remaining)) = open.pop() {
             let mut rank = 0;
-            while let Some(own) = size[left].get(rank).copied().filter(|&own| own > 0) {
+            while let Some(own) = size[remaining].get(rank).copied().filter(|&own| own > 0) {
                 rank += 1;
                 let child = plan.children.len();
                 plan.children.push(Vec::new());
                 plan.children[node].push(child);
                 open.push((child, own - 1));
-                left -= own;
+                remaining -= own;
             }
         }
         plan
@@ -95,7 +95,7 @@ pub struct YieldEstimate {
 #[derive(Clone, Debug)]
 pub struct Planner {
     /// Sums of weights and of accepted weights, by rank.
-    seen: [(f64, f64); RANKS],
+    rates: [(f64, f64); RANKS],
     steps: usize,
     /// Cached topology, its number of drafted nodes, and the step count that invalidates it.
     plan: Plan,
@@ -110,7 +110,7 @@ pub struct Planner {
 impl Default for Planner {
     fn default() -> Self {
         Self {
-            seen: [(0.0, 0.0); RANKS],
+            rates: [(0.0, 0.0); RANKS],
             steps: 0,
             plan: Plan::default(),
             drafted: 0,
@@ -126,7 +126,7 @@ impl Planner {
     /// Returns the estimated acceptance rate of each rank.
     pub fn acceptance(&self) -> [f64; RANKS] {
         let mut prior = PRIOR_FIRST_RATE / PRIOR_RATE_RATIO;
-        self.seen.map(|(weight, accepted)| {
+        self.rates.map(|(weight, accepted)| {
             prior *= PRIOR_RATE_RATIO;
             (accepted + PRIOR * prior) / (weight + PRIOR)
         })
@@ -187,7 +187,7 @@ impl Planner {
         let mut ranks = vec![0usize; tree.len()];
         for i in tree.nodes() {
             let parent = tree.parent(i).unwrap_or(0);
-            if let Some((weight, accepted)) = self.seen.get_mut(ranks[parent]) {
+            if let Some((weight, accepted)) = self.rates.get_mut(ranks[parent]) {
                 *weight += reached[parent];
                 *accepted += reached[i];
             }
@@ -196,14 +196,14 @@ impl Planner {
         let mut at = 0;
         for depth in 0..=path.len() {
             let came = path.get(depth).map_or(bonus, |&node| tree.token(node));
-            let mut left: Vec<&Cut> = draft.cut.iter().filter(|cut| cut.parent == at).collect();
-            left.sort_by(|a, b| {
+            let mut left_out: Vec<&Cut> = draft.cut.iter().filter(|cut| cut.parent == at).collect();
+            left_out.sort_by(|a, b| {
                 b.candidate
                     .q
                     .total_cmp(&a.candidate.q)
                     .then(a.candidate.token.cmp(&b.candidate.token))
             });
-            for ((weight, accepted), cut) in self.seen.iter_mut().skip(ranks[at]).zip(left) {
+            for ((weight, accepted), cut) in self.rates.iter_mut().skip(ranks[at]).zip(left_out) {
                 *weight += 1.0;
                 *accepted += if cut.candidate.token == came { 1.0 } else { 0.0 };
             }
@@ -217,10 +217,10 @@ impl Planner {
     /// the acceptance probabilities of its children in order, plus one for a further child.
     pub fn learn_sampled(&mut self, nodes: impl Iterator<Item = (f64, Vec<f64>)>) {
         self.age();
-        for (reach, chances) in nodes {
-            for ((weight, accepted), chance) in self.seen.iter_mut().zip(chances) {
+        for (reach, acceptances) in nodes {
+            for ((weight, accepted), acceptance) in self.rates.iter_mut().zip(acceptances) {
                 *weight += reach;
-                *accepted += reach * chance;
+                *accepted += reach * acceptance;
             }
         }
     }
@@ -228,7 +228,7 @@ impl Planner {
     /// Counts a step and decays older observations.
     fn age(&mut self) {
         self.steps += 1;
-        self.seen.iter_mut().for_each(|(weight, accepted)| {
+        self.rates.iter_mut().for_each(|(weight, accepted)| {
             (*weight, *accepted) = (*weight * KEEP, *accepted * KEEP)
         });
     }
@@ -313,10 +313,10 @@ mod tests {
         (0..2000).for_each(|_| {
             planner.learn_sampled([(1.0, vec![0.5, 0.25]), (0.5, vec![0.75])].into_iter())
         });
-        let drawn = planner.acceptance();
+        let sampled = planner.acceptance();
         assert!(
-            (drawn[0] - 0.875 / 1.5).abs() < 0.02 && (drawn[1] - 0.25).abs() < 0.02,
-            "{drawn:?}"
+            (sampled[0] - 0.875 / 1.5).abs() < 0.02 && (sampled[1] - 0.25).abs() < 0.02,
+            "{sampled:?}"
         );
         let promises = planner.promises(Shape::Static, 20).to_vec();
         assert_eq!(
@@ -325,13 +325,13 @@ mod tests {
         );
         for YieldEstimate { budget, expected, .. } in promises {
             assert!(
-                (expected - value(&Plan::best(budget - 1, &drawn), 0, &drawn)).abs() < 1e-9,
+                (expected - value(&Plan::best(budget - 1, &sampled), 0, &sampled)).abs() < 1e-9,
                 "{budget}: {expected}"
             );
         }
         let chain = planner.promises(Shape::Chain, 3)[1];
         assert_eq!((chain.budget, chain.depth), (3, 2));
-        assert!((chain.expected - drawn[0] - drawn[0] * drawn[0]).abs() < 1e-9);
+        assert!((chain.expected - sampled[0] - sampled[0] * sampled[0]).abs() < 1e-9);
         assert_eq!(planner.promises(Shape::BestFirst, 9), []);
     }
 }

@@ -4,8 +4,9 @@
 //! on this machine. If drafting turns out slower than plain decoding, it backs off: it skips
 //! drafting for a number of steps that doubles each time.
 
+use super::back_off::BackOff;
 use super::line_fit::LineFit;
-use crate::draft::{Calibration, CostModel, Draft};
+use crate::draft::{Calibration, CostModel, Draft, ModelUse};
 use crate::telemetry::{BudgetChoice, BudgetReason, StageTimes};
 use crate::theory::cost::CostCurve;
 
@@ -25,15 +26,13 @@ const TRIALS: [usize; 2] = [24, 10];
 const MARGIN: f64 = 1.3;
 /// Steps that the averages count for after a back-off: the text may have changed.
 const CARRIED: usize = 12;
-/// Length of the first back-off, in steps. Each further one in a row doubles it.
-const FIRST_BACKOFF: usize = 8;
 /// Upper bound on back-off, in steps.
 const MAX_BACKOFF: usize = 128;
 /// Cost of drafting, as a fraction of a plain step, below which back-off is disabled.
 ///
 /// Drafting that cheap loses nothing.
 const CHEAP: f64 = 0.02;
-/// Model-drafted steps after which a frugal drafter backs off for [`FIRST_BACKOFF`] steps anyway.
+/// Model-drafted steps after which a drafter that can draft without its model backs off anyway.
 ///
 /// This measures its rate without model passes. The interval doubles each time.
 const BACKOFF_INTERVAL: usize = 192;
@@ -45,23 +44,19 @@ const SLOW: f64 = 0.005;
 /// State of the automatic budget: requested size, back-off and measured rates.
 ///
 /// Reset whenever the drafter or the sampling parameters change.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct CutPolicy {
-    /// Marks a drafter that can draft something without running a model.
-    frugal: bool,
+    /// Use of a model by the drafter.
+    model_use: ModelUse,
     /// Tokens to request from the drafter; adapts to the size that paid off.
-    ask: Option<usize>,
-    /// Remaining steps of the current back-off.
-    rest: usize,
-    /// Length of the next back-off, in steps.
-    next_rest: usize,
-    /// Drafted steps since the last back-off, and if there was one at all.
-    trials: usize,
+    requested: Option<usize>,
+    back_off: BackOff,
+    /// Set once drafting turned out slower than plain decoding.
     given_up: bool,
     /// Averages over drafted steps.
-    full: Means,
-    /// Averages over back-off steps, in which a frugal drafter still drafts without a model.
-    free: Means,
+    drafted: Means,
+    /// Averages over back-off steps, in which nothing is drafted with a model.
+    without_model: Means,
     /// Seconds per step besides drafting and the verify pass, as a function of tokens.
     other: LineFit,
     /// Seconds per step of plain decoding, timed on consecutive steps.
@@ -110,12 +105,32 @@ impl Means {
     }
 }
 
+impl Default for CutPolicy {
+    fn default() -> Self {
+        CutPolicy::new(ModelUse::Never)
+    }
+}
+
 impl CutPolicy {
     /// Creates the state for a new drafter.
     ///
-    /// A frugal drafter starts in back-off, to measure its rate without model passes.
-    pub fn new(frugal: bool) -> CutPolicy {
-        CutPolicy { frugal, rest: if frugal { FIRST_BACKOFF } else { 0 }, ..CutPolicy::default() }
+    /// One that can draft without its model starts in back-off, to measure its rate without model
+    /// passes.
+    pub fn new(model_use: ModelUse) -> CutPolicy {
+        let mut back_off = BackOff::new(MAX_BACKOFF);
+        if model_use == ModelUse::Optional {
+            back_off.start_measurement();
+        }
+        CutPolicy {
+            model_use,
+            requested: None,
+            back_off,
+            given_up: false,
+            drafted: Means::default(),
+            without_model: Means::default(),
+            other: LineFit::default(),
+            plain: None,
+        }
     }
 
     /// Sets the seconds per step of plain decoding, timed on consecutive steps.
@@ -123,56 +138,54 @@ impl CutPolicy {
         self.plain = Some(seconds).filter(|seconds| *seconds > 0.0);
     }
 
-    /// Returns the tokens to request from the drafter, or `None` during back-off.
-    ///
-    /// During back-off only drafting that runs no model is allowed.
-    pub fn request(&self, most: usize) -> Option<usize> {
-        (self.rest == 0).then(|| self.requested_budget(most))
+    /// Returns `true` during back-off. Only drafting that runs no model is allowed then.
+    pub fn backs_off(&self) -> bool {
+        self.back_off.is_active()
     }
 
     /// Returns the tokens to request if something is drafted, at most `most`.
     pub fn requested_budget(&self, most: usize) -> usize {
-        self.ask.unwrap_or(FIRST).clamp(LEAST.min(most), most)
+        self.requested.unwrap_or(FIRST).clamp(LEAST.min(most), most)
     }
 
-    /// Returns the cost model by which a drafter of `asked` tokens gates its passes.
-    pub fn worth(&self, asked: usize, cost: &CostCurve) -> CostModel {
+    /// Returns the cost model by which a drafter of `requested` tokens gates its passes.
+    pub fn cost_model(&self, requested: usize, cost: &CostCurve) -> CostModel {
         let node = self.other.intercept_and_slope().1;
-        let token = if self.full.steps > 0 {
-            1.0 / self.full.rate()
+        let token = if self.drafted.steps > 0 {
+            1.0 / self.drafted.rate()
         } else {
             cost.seconds(1) + self.other.value_at(1.0)
         };
-        let most = asked.max(2);
+        let most = requested.max(2);
         CostModel {
             seconds_per_token: token,
             seconds_per_node: (cost.seconds(most) - cost.seconds(1)) / (most - 1) as f64 + node,
-            back_off: self.rest > 0,
+            back_off: self.backs_off(),
         }
     }
 
     /// Cuts `draft` to the size with the highest predicted tokens per second.
     ///
-    /// Returns the decision with its reason. `known` maps the drafter's q to probabilities, `asked`
-    /// is the budget requested from the drafter, and `seconds` is the time that drafting took.
+    /// Returns the decision with its reason. `calibration` maps the drafter's q to probabilities,
+    /// `requested` is the budget requested from the drafter, and `seconds` is the time that drafting took.
     pub fn choose(
         &mut self,
-        known: &Calibration,
+        calibration: &Calibration,
         draft: &mut Draft,
-        asked: Option<usize>,
+        requested: Option<usize>,
         seconds: f64,
         most: usize,
         cost: &CostCurve,
     ) -> BudgetChoice {
         let drafted = draft.tree.drafted();
-        let each = known.calibrate_tree(&draft.tree);
+        let each = calibration.calibrate_tree(&draft.tree);
         let products = draft.tree.path_products(|i| each[i]).split_off(1);
         let (step, node) = self.other.intercept_and_slope();
         let (kept, rate) = cost.best_prefix(&products, seconds + step, node);
         let plain = 1.0 / self.plain.unwrap_or(cost.seconds(1) + step + node);
-        let reason = match asked {
+        let reason = match requested {
             None => BudgetReason::Resting,
-            Some(_) if self.rest > 0 && kept == 0 => BudgetReason::Resting,
+            Some(_) if self.backs_off() && kept == 0 => BudgetReason::Resting,
             // The cost gate skipped the drafter's pass, so that it never saw the root.
             Some(_) if drafted == 0 && !draft.asked[0] => BudgetReason::NotWorth,
             Some(_) if drafted == 0 => BudgetReason::NothingDrafted,
@@ -181,13 +194,13 @@ impl CutPolicy {
             Some(_) => BudgetReason::Whole,
         };
         draft.truncate(kept);
-        if let Some(asked) = asked {
-            self.ask = Some(if kept + 1 >= asked {
-                (asked * 2).min(most)
-            } else if 3 * (kept + 1) < asked {
-                (asked / 2).max(LEAST)
+        if let Some(requested) = requested {
+            self.requested = Some(if kept + 1 >= requested {
+                (requested * 2).min(most)
+            } else if 3 * (kept + 1) < requested {
+                (requested / 2).max(LEAST)
             } else {
-                asked
+                requested
             });
         }
         let expected = products[..kept].iter().sum::<f64>() + 0.0; // turns -0 into 0
@@ -215,36 +228,33 @@ impl CutPolicy {
     ) {
         self.other.add(tokens as f64, time.other);
         let (tokens, seconds) = (1.0 + expected, time.draft + cost.seconds(tokens) + time.other);
-        if self.rest > 0 {
-            self.rest -= 1;
-            self.free.add(tokens, seconds, time.draft);
+        if self.back_off.count_step().is_some() {
+            self.without_model.add(tokens, seconds, time.draft);
             return;
         }
-        self.trials += 1;
-        if self.trials == 1 {
+        let trials = self.back_off.trials();
+        if trials == 1 {
             return;
         }
-        self.full.add(tokens, seconds, time.draft);
-        if self.trials < TRIALS[usize::from(self.given_up)]
-            || self.full.drafting * choice.plain_tokens_per_second < CHEAP
+        self.drafted.add(tokens, seconds, time.draft);
+        if trials < TRIALS[usize::from(self.given_up)]
+            || self.drafted.drafting * choice.plain_tokens_per_second < CHEAP
         {
             return;
         }
-        let undrafted = choice.plain_tokens_per_second.max(self.free.bound(-MARGIN));
-        if self.full.bound(MARGIN) < undrafted {
-            self.rest = if self.next_rest == 0 { FIRST_BACKOFF } else { self.next_rest };
-            self.next_rest = (self.rest * 2).min(MAX_BACKOFF);
-            self.trials = 0;
+        let undrafted = choice.plain_tokens_per_second.max(self.without_model.bound(-MARGIN));
+        if self.drafted.bound(MARGIN) < undrafted {
+            self.back_off.start();
             self.given_up = true;
-            self.full.steps = self.full.steps.min(CARRIED);
+            self.drafted.steps = self.drafted.steps.min(CARRIED);
         } else {
-            self.next_rest = FIRST_BACKOFF;
-            let turns = self.trials / BACKOFF_INTERVAL;
-            if self.frugal
-                && self.trials.is_multiple_of(BACKOFF_INTERVAL)
-                && turns.is_power_of_two()
+            self.back_off.reset_length();
+            let intervals = trials / BACKOFF_INTERVAL;
+            if self.model_use == ModelUse::Optional
+                && trials.is_multiple_of(BACKOFF_INTERVAL)
+                && intervals.is_power_of_two()
             {
-                self.rest = FIRST_BACKOFF;
+                self.back_off.start_measurement();
             }
         }
     }
@@ -261,9 +271,9 @@ mod tests {
     /// pass takes 1 s for any number of tokens.
     fn asked(drafting: f64, p: f64, steps: usize) -> Vec<bool> {
         let cost = CostCurve::new(vec![(1, 1.0), (64, 1.0)]).unwrap();
-        let mut auto = CutPolicy::default();
+        let mut policy = CutPolicy::new(ModelUse::Never);
         let step = |_| {
-            let asked = auto.request(64);
+            let asked = (!policy.backs_off()).then(|| policy.requested_budget(64));
             let mut draft = Draft::root_only(0);
             if asked.is_some() {
                 draft.tree.push(0, 1, 0.5);
@@ -271,10 +281,10 @@ mod tests {
             }
             let draft_time = if asked.is_some() { drafting } else { 0.0 };
             let choice =
-                auto.choose(&Calibration::default(), &mut draft, asked, draft_time, 64, &cost);
+                policy.choose(&Calibration::default(), &mut draft, asked, draft_time, 64, &cost);
             let expected = p * choice.kept as f64;
             let time = StageTimes { draft: draft_time, verify: 1.0, other: 0.0 };
-            auto.learn(draft.tree.len(), &choice, expected, &time, &cost);
+            policy.learn(draft.tree.len(), &choice, expected, &time, &cost);
             assert_eq!(choice.reason == BudgetReason::Resting, asked.is_none());
             asked.is_some()
         };

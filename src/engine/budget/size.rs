@@ -2,8 +2,9 @@
 //!
 //! Dropping a sampled child once its token is known would bias the text, so a sampled tree can't be
 //! cut. Instead the size is picked among candidate budgets, from the tokens and seconds of earlier
-//! trees of each size. Drafting that doesn't pay backs off as in [`auto`](super::auto).
+//! trees of each size. Drafting that doesn't pay backs off as in [`cut`](super::cut).
 
+use super::back_off::BackOff;
 use super::line_fit::LineFit;
 use crate::draft::{Draft, YieldEstimate, update_moving_average};
 use crate::telemetry::{BudgetChoice, BudgetReason, StageTimes};
@@ -22,11 +23,9 @@ const WARMUP_STEPS: usize = 3;
 const GIVE_UP: f64 = 0.95;
 /// Number of steps that the measured cost counts for, before a budget was tried.
 const PRIOR: usize = 16;
-/// Length of the first back-off, in steps. Each further one in a row doubles it.
-const FIRST_BACKOFF: usize = 8;
 /// Upper bound on back-off, in steps.
 const MAX_BACKOFF: usize = 32;
-/// Drafted steps after which a back-off of [`FIRST_BACKOFF`] steps re-measures plain decoding.
+/// Drafted steps after which a short back-off re-measures plain decoding.
 const REMEASURE_INTERVAL: usize = 256;
 /// Period, in drafted steps, at which each neighbor of the best budget is tried once.
 const EXPLORE_PERIOD: usize = 24;
@@ -36,7 +35,7 @@ const EXPLORE_PERIOD: usize = 24;
 const SLOW: f64 = 0.04;
 
 /// Time and yield of trees by candidate budget, and the back-off state.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct SizePolicy {
     /// Ratio of measured to expected seconds over recent steps, whatever the budget.
     ///
@@ -58,12 +57,20 @@ pub(super) struct SizePolicy {
     /// A part of them doesn't depend on the tokens. Even so they are charged per token, because
     /// passes of larger trees take longer than the measured cost until their factors are known.
     node: Option<f64>,
-    /// Drafted steps since the last back-off, steps left in it, length of the next.
-    trials: usize,
-    rest: usize,
-    next_rest: usize,
-    /// Length of the back-off that began last.
-    rest_length: usize,
+    back_off: BackOff,
+}
+
+impl Default for SizePolicy {
+    fn default() -> Self {
+        SizePolicy {
+            now: None,
+            factors: Factors::default(),
+            kept: Factors::default(),
+            drafting: LineFit::default(),
+            node: None,
+            back_off: BackOff::new(MAX_BACKOFF),
+        }
+    }
 }
 
 impl SizePolicy {
@@ -79,47 +86,47 @@ impl SizePolicy {
     }
 
     /// Returns the predicted number of tokens emitted by a step with this tree.
-    fn tokens(&self, promise: &YieldEstimate) -> f64 {
-        ((1.0 + promise.expected) * self.kept.of(promise.budget)).max(1.0)
+    fn tokens(&self, tree: &YieldEstimate) -> f64 {
+        ((1.0 + tree.expected) * self.kept.of(tree.budget)).max(1.0)
     }
 
     /// Returns the predicted tokens per second of a step with this tree.
-    fn rate(&self, promise: &YieldEstimate, cost: &CostCurve) -> f64 {
-        self.tokens(promise) / self.seconds(promise.budget, promise.depth, cost)
+    fn rate(&self, tree: &YieldEstimate, cost: &CostCurve) -> f64 {
+        self.tokens(tree) / self.seconds(tree.budget, tree.depth, cost)
     }
 
     /// Returns the index of the tree with the highest predicted rate, and that rate.
-    fn best(&self, promises: &[YieldEstimate], cost: &CostCurve) -> Option<(usize, f64)> {
-        promises.iter().map(|p| self.rate(p, cost)).enumerate().max_by(|a, b| a.1.total_cmp(&b.1))
+    fn best(&self, yields: &[YieldEstimate], cost: &CostCurve) -> Option<(usize, f64)> {
+        yields.iter().map(|p| self.rate(p, cost)).enumerate().max_by(|a, b| a.1.total_cmp(&b.1))
     }
 
     /// Returns the budget to draft for, or `None` during back-off.
-    pub fn ask(&self, promises: &[YieldEstimate], cost: &CostCurve) -> Option<usize> {
-        let (best, _) = self.best(promises, cost).filter(|_| self.rest == 0)?;
+    pub fn request(&self, yields: &[YieldEstimate], cost: &CostCurve) -> Option<usize> {
+        let (best, _) = self.best(yields, cost).filter(|_| !self.back_off.is_active())?;
         // Neighbors of the best budget: often while their times are unknown, then periodically.
         let beside =
-            [promises.get(best + 1), best.checked_sub(1).and_then(|below| promises.get(below))];
+            [yields.get(best + 1), best.checked_sub(1).and_then(|below| yields.get(below))];
         let unknown = |p: &&YieldEstimate| !self.factors.has(p.budget);
-        let other = match self.trials % EXPLORE_PERIOD {
+        let other = match self.back_off.trials() % EXPLORE_PERIOD {
             turn if turn % 4 == 3 => beside.into_iter().flatten().find(unknown),
             12 => beside[0],
             20 => beside[1],
             _ => None,
         };
-        other.or(promises.get(best)).map(|promise| promise.budget)
+        other.or(yields.get(best)).map(|tree| tree.budget)
     }
 
     /// Reports the decision for the step's record. Sampled trees are always verified whole.
-    pub fn choice(
+    pub fn choose(
         &self,
         draft: &Draft,
-        asked: Option<usize>,
-        promises: &[YieldEstimate],
+        requested: Option<usize>,
+        yields: &[YieldEstimate],
         cost: &CostCurve,
     ) -> BudgetChoice {
         let (drafted, plain) = (draft.tree.drafted(), 1.0 / self.seconds(1, 0, cost));
-        let promised = promises.iter().find(|p| Some(p.budget) == asked).filter(|_| drafted > 0);
-        let reason = match asked {
+        let chosen = yields.iter().find(|p| Some(p.budget) == requested).filter(|_| drafted > 0);
+        let reason = match requested {
             None => BudgetReason::Resting,
             Some(_) if drafted == 0 => BudgetReason::NothingDrafted,
             Some(_) => BudgetReason::Whole,
@@ -127,35 +134,33 @@ impl SizePolicy {
         BudgetChoice {
             drafted,
             kept: drafted,
-            expected: promised.map_or(0.0, |p| self.tokens(p) - 1.0),
-            tokens_per_second: promised.map_or(plain, |p| self.rate(p, cost)),
+            expected: chosen.map_or(0.0, |p| self.tokens(p) - 1.0),
+            tokens_per_second: chosen.map_or(plain, |p| self.rate(p, cost)),
             plain_tokens_per_second: plain,
             reason,
         }
     }
 
-    /// Updates times, yields and back-off after a step for which `asked` tokens were requested.
+    /// Updates times, yields and back-off after a step for which `requested` tokens were requested.
     pub fn learn(
         &mut self,
-        asked: Option<usize>,
+        requested: Option<usize>,
         made: &StepOutcome,
-        promises: &[YieldEstimate],
+        yields: &[YieldEstimate],
         cost: &CostCurve,
     ) {
         let StepOutcome { tokens, depth, accepted, time } = *made;
-        if let Some(promise) = promises.iter().find(|p| Some(p.budget) == asked) {
-            self.kept.follow(promise.budget, (1.0 + accepted) / (1.0 + promise.expected));
+        if let Some(tree) = yields.iter().find(|p| Some(p.budget) == requested) {
+            self.kept.follow(tree.budget, (1.0 + accepted) / (1.0 + tree.expected));
         }
         update_moving_average(&mut self.node, time.other / tokens as f64);
-        let resting = self.rest > 0;
-        self.rest = self.rest.saturating_sub(1);
-        self.trials += usize::from(!resting);
+        let paused = self.back_off.count_step();
+        let trials = self.back_off.trials();
         // The first back-off step is skipped, since it meets the caches as drafting left them. So
         // is a step in which the drafter proposed nothing.
-        let teaches = if resting {
-            self.rest + 1 != self.rest_length
-        } else {
-            self.trials > WARMUP_STEPS && depth > 0
+        let teaches = match paused {
+            Some(index) => index > 0,
+            None => trials > WARMUP_STEPS && depth > 0,
         };
         if !teaches {
             return;
@@ -168,21 +173,18 @@ impl SizePolicy {
         self.factors.follow(tokens, took / self.now.unwrap_or(1.0));
         // Set until a back-off has measured plain decoding.
         let unknown = !self.factors.has(1);
-        if resting || self.trials < TRIALS[usize::from(!unknown)] {
+        if paused.is_some() || trials < TRIALS[usize::from(!unknown)] {
             return;
         }
         let pays = self
-            .best(promises, cost)
+            .best(yields, cost)
             .is_some_and(|(_, rate)| rate * self.seconds(1, 0, cost) > GIVE_UP);
         if !pays {
-            self.rest = self.next_rest.max(FIRST_BACKOFF);
-            self.next_rest = (self.rest * 2).min(MAX_BACKOFF);
-        } else if unknown || self.trials >= REMEASURE_INTERVAL {
-            (self.rest, self.next_rest) = (FIRST_BACKOFF, FIRST_BACKOFF);
-        }
-        if self.rest > 0 {
-            self.rest_length = self.rest;
-            self.trials = 0;
+            self.back_off.start();
+        } else if unknown || trials >= REMEASURE_INTERVAL {
+            self.back_off.start_measurement();
+            self.back_off.reset_length();
+            self.back_off.reset_trials();
         }
     }
 }
@@ -234,20 +236,20 @@ mod tests {
     /// seconds, though the measured cost is 1 + (B - 1) / 6. Drafting takes 0.1 s per depth.
     fn asked(acceptance: f64, pass: impl Fn(usize) -> f64, steps: usize) -> Vec<Option<usize>> {
         let cost = CostCurve::new(vec![(1, 1.0), (4, 1.5)]).unwrap();
-        let promise = |depth: usize| YieldEstimate {
+        let tree = |depth: usize| YieldEstimate {
             budget: depth + 1,
             expected: (1..=depth).map(|d| acceptance.powi(d as i32)).sum(),
             depth,
         };
-        let promises: Vec<YieldEstimate> = (1..=3).map(promise).collect();
-        let mut arms = SizePolicy::default();
+        let yields: Vec<YieldEstimate> = (1..=3).map(tree).collect();
+        let mut policy = SizePolicy::default();
         let step = |_| {
-            let asked = arms.ask(&promises, &cost);
+            let asked = policy.request(&yields, &cost);
             let (mut draft, depth) = (Draft::root_only(0), asked.map_or(0, |budget| budget - 1));
             (0..depth).for_each(|node| {
                 draft.tree.push(node, 1, 0.5);
             });
-            let choice = arms.choice(&draft, asked, &promises, &cost);
+            let choice = policy.choose(&draft, asked, &yields, &cost);
             assert_eq!(
                 (choice.reason == BudgetReason::Resting, choice.kept),
                 (asked.is_none(), depth)
@@ -255,10 +257,10 @@ mod tests {
             let time =
                 StageTimes { draft: 0.1 * depth as f64, verify: pass(depth + 1), other: 0.0 };
             let accepted = choice.expected;
-            arms.learn(
+            policy.learn(
                 asked,
                 &StepOutcome { tokens: depth + 1, depth, accepted, time: &time },
-                &promises,
+                &yields,
                 &cost,
             );
             asked

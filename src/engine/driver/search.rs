@@ -8,7 +8,16 @@ use std::sync::mpsc::TryRecvError;
 
 use super::{Driver, End};
 use crate::engine::Event;
-use crate::engine::step_search::StepSearch;
+use crate::engine::step_search::{SearchSizes, StepSearch};
+
+/// Reason for an oracle search.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum SearchReason {
+    /// Selection of every n-th step.
+    Systematic,
+    /// Request by the user.
+    Requested,
+}
 
 impl Driver<'_> {
     /// Starts an oracle search on a step, while paused.
@@ -35,16 +44,17 @@ impl Driver<'_> {
         match self.looking.take().filter(StepSearch::refining) {
             Some(mut looking) => {
                 looking.stop();
-                self.looked(&looking, false)
+                self.report_search(&looking, SearchReason::Requested)
             }
             None => Ok(()),
         }
     }
 
-    fn looked(&mut self, looking: &StepSearch, systematic: bool) -> Result<(), End> {
+    fn report_search(&mut self, looking: &StepSearch, reason: SearchReason) -> Result<(), End> {
+        let systematic = reason == SearchReason::Systematic;
         let (prompt_id, step, look) = (looking.prompt_id.clone(), looking.step, looking.result());
         let (curve, tree) = (looking.curve().map(Arc::new), looking.tree());
-        self.tell(Event::Looked { prompt_id, step, look, systematic, curve, tree })
+        self.send(Event::Looked { prompt_id, step, look, systematic, curve, tree })
     }
 
     /// Searches the oracle tree of the step just made, until done or a command arrives.
@@ -53,11 +63,11 @@ impl Driver<'_> {
     /// themselves may still work.
     pub(super) fn search_now(&mut self, step: usize) -> Result<(), End> {
         let mut gone = false;
-        let looked = self.engine.session.search(step, true).and_then(|looking| {
+        let looked = self.engine.session.search(step, SearchSizes::All).and_then(|looking| {
             let Some(mut looking) = looking else { return Ok(None) };
             while looking.refine()? {
-                match self.orders.try_recv() {
-                    Ok(order) => self.waiting.push_back(order),
+                match self.commands.try_recv() {
+                    Ok(command) => self.waiting.push_back(command),
                     Err(TryRecvError::Empty) => continue,
                     Err(TryRecvError::Disconnected) => gone = true,
                 }
@@ -68,7 +78,7 @@ impl Driver<'_> {
         });
         match looked {
             _ if gone => Err(End::Quit),
-            Ok(Some(looking)) => self.looked(&looking, true),
+            Ok(Some(looking)) => self.report_search(&looking, SearchReason::Systematic),
             Ok(None) => Ok(()),
             Err(why) => {
                 self.look_every = 0;
@@ -86,7 +96,7 @@ impl Driver<'_> {
         }
         match looking.refine() {
             Ok(_) => {
-                self.looked(&looking, false)?;
+                self.report_search(&looking, SearchReason::Requested)?;
                 self.looking = Some(looking);
             }
             Err(why) => self.refuse(&format!("step {} can't be looked at: {why}", looking.step))?,

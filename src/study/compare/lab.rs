@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::engine::{Engine, EngineOptions, Prompt, RunInfo, SessionError, load_each};
+use crate::engine::{Engine, EngineOptions, Prompt, RunInfo, SearchSizes, SessionError, load_each};
 use crate::telemetry::{FluidBound, OracleResult, StepRecord};
 use crate::theory::cost::CostCurve;
 use crate::theory::light::OracleCurve;
@@ -106,7 +106,7 @@ impl EngineSet {
         let Some(record) = engine.session.step()? else { return Ok(None) };
         let (mut look, mut curve) = (None, None);
         if engine.session.is_searched(record.step, self.look_every)
-            && let Some(mut looking) = engine.session.search(record.step, true)?
+            && let Some(mut looking) = engine.session.search(record.step, SearchSizes::All)?
         {
             while looking.refine()? {}
             (look, curve) = (Some(looking.result()), looking.curve());

@@ -29,6 +29,7 @@ use crate::telemetry::StepSettings;
 ///
 /// For greedy decoding the other sampling parameters and the seed have no effect.
 pub fn generate_same_text(a: &StepSettings, b: &StepSettings) -> bool {
-    let greedy = (a.warp().greedy(), b.warp().greedy());
-    greedy == (true, true) || (greedy == (false, false) && a.warp() == b.warp() && a.seed == b.seed)
+    let greedy = (a.sampling().greedy(), b.sampling().greedy());
+    greedy == (true, true)
+        || (greedy == (false, false) && a.sampling() == b.sampling() && a.seed == b.seed)
 }

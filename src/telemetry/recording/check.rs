@@ -4,6 +4,7 @@
 //! and allocate by them, so each must be consistent and bounded.
 
 use super::{Entry, LookEntry};
+use crate::draft::DrafterKind;
 use crate::telemetry::{
     FluidBound, OracleResult, OracleTree, RankedToken, RunInfo, StageTimes, StepRecord,
     StepSettings, TreeRecord,
@@ -116,8 +117,10 @@ fn probabilities(values: &[f64], problem: &'static str) -> Check {
 }
 
 fn run_info(info: &RunInfo) -> Check {
-    let names = info.drafters.iter().chain(&info.drafter_costs).chain(&info.shapes);
+    let names = (info.drafters.iter().map(DrafterKind::name))
+        .chain(info.drafter_costs.iter().map(String::as_str));
     let single = [&info.version, &info.model, &info.quantisation, &info.device];
+    let single = single.map(String::as_str);
     ensure(
         names.chain(single).all(|name| name.len() <= MAX_TEXT),
         "a name of the run is too long",
@@ -138,10 +141,7 @@ fn step_settings(settings: &StepSettings) -> Check {
     let sampling = [f64::from(settings.temperature), f64::from(settings.top_p)];
     amounts(&sampling, "a sampling parameter is out of range")?;
     ensure(settings.top_k.is_none_or(|k| k < MAX_COUNT), "top-k is out of range")?;
-    ensure(
-        settings.drafter.len() <= MAX_TEXT && settings.shape.len() <= MAX_TEXT,
-        "a name in the settings is too long",
-    )
+    ensure(settings.drafter.name().len() <= MAX_TEXT, "a name in the settings is too long")
 }
 
 fn step(record: &StepRecord) -> Check {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::draft::Shape;
 use crate::telemetry::testing::{chain, invalid_variants, miss, record, tree};
 use crate::telemetry::{
     BudgetChoice, BudgetReason, CutNode, EntropyClassBound, MissCause, OracleSearchState,
@@ -16,7 +17,8 @@ use crate::telemetry::{
 
 /// Returns one entry of each type that is an event, with all optional fields set.
 fn all() -> Vec<Entry> {
-    let settings = StepSettings { top_k: Some(5), ..StepSettings::new("ngram", "chain", 4, 0.7) };
+    let settings =
+        StepSettings { top_k: Some(5), ..StepSettings::new("ngram", Shape::Chain, 4, 0.7) };
     let info = RunInfo {
         version: "0.1.0".into(),
         model: "m \u{1b}[31m".into(),
@@ -28,7 +30,7 @@ fn all() -> Vec<Entry> {
         vocabulary: 49152,
         drafters: vec!["none".into(), "ngram".into()],
         drafter_costs: vec!["free".into(), "free".into()],
-        shapes: vec!["chain".into()],
+        shapes: vec![Shape::Chain],
         prompts: vec!["Why?\nBecause.".into()],
     };
     let mut step = record(tree(&[(0, 0.5), (1, 0.1 + 0.2), (0, 1.0 / 3.0)]), &[1, 2], 4);

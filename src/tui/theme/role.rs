@@ -82,7 +82,7 @@ roles! {
     TimeDraft = "time.draft", "Time spent drafting.";
     TimeVerify = "time.verify", "Time spent verifying.";
     TimeOther = "time.other", "Rest of the time of a step.";
-    LightBar = "light", "Speed of light: the ceiling in tokens per second.";
+    Light = "light", "Speed of light: the ceiling in tokens per second.";
     LightReached = "light.reached", "Part of the speed of light that is reached.";
     LightDrafting = "light.drafting", "Part lost to the drafter's time.";
     LightOverhead = "light.overhead", "Part lost to sampling, records, and other work.";

@@ -144,7 +144,7 @@ fn figures(state: &Attached, pen: &mut Pen) {
             items.push((
                 "c, estimated",
                 format!("{:.1} tokens/s at B {}", light.ceiling.value, light.best_budget),
-                Role::LightBar,
+                Role::Light,
                 1,
             ));
         }

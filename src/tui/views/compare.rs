@@ -162,7 +162,7 @@ fn means(state: &Compare, lane: &Lane, rows: usize, pen: &mut Pen) {
     let expected = ("E[X|T]", known(two(m.expected_accepted_mean)), Role::GaugeExpected, 2);
     let fluid = m.ceilings.fluid.filter(|fluid| *fluid > 0.0 && !early);
     // If greedy, the ceiling is B - 1.
-    let of = if lane.settings.warp().greedy() { "of B - 1" } else { "of fluid" };
+    let of = if lane.settings.sampling().greedy() { "of B - 1" } else { "of fluid" };
     let share = fluid.map_or(String::new(), |fluid| {
         format!("{} {of}", percent(m.expected_accepted_mean / fluid))
     });

@@ -59,7 +59,7 @@ fn check(
         return Err(format!("{nodes} nodes: the budget leaves room for {most}"));
     }
     let mut grown = TokenTree::new(root);
-    let mut left = vec![1.0 + ROUNDING; nodes + 1];
+    let mut unassigned = vec![1.0 + ROUNDING; nodes + 1];
     for (i, ((&parent, &token), &q)) in (1..).zip(parents.iter().zip(tokens).zip(q)) {
         if parent >= i {
             return Err(format!(
@@ -80,8 +80,8 @@ fn check(
         if !(q > 0.0 && q <= 1.0) {
             return Err(format!("node {i} has q {q}: give a probability above 0, up to 1"));
         }
-        left[parent] -= q;
-        if left[parent] < 0.0 {
+        unassigned[parent] -= q;
+        if unassigned[parent] < 0.0 {
             return Err(format!("the children of node {parent} have q of more than 1 together"));
         }
         if grown.child(parent, token).is_some() {

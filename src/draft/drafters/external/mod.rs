@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use crate::draft::shape::Limits;
-use crate::draft::{Candidate, Context, DraftError, Drafter};
+use crate::draft::{Candidate, DraftError, DraftRequest, Drafter, DrafterInfo, DrafterKind};
 use crate::tree::{TokenId, TokenTree};
 use process::{NoAnswer, Process};
 
@@ -40,11 +40,10 @@ pub struct External {
     process: Option<Process>,
     /// True once the process has ended or could not be started.
     gone: bool,
-    limits: Limits,
     /// Number of the last request.
     step: usize,
     /// Number of the text's tokens that the process has received.
-    told: usize,
+    sent: usize,
     /// Answered trees of this text, by its number of tokens, for [`Drafter::at`].
     trees: HashMap<usize, TokenTree>,
     /// Answered tree of this step. `places` maps each node of the growing tree to its node in it.
@@ -77,9 +76,8 @@ impl External {
             limit,
             process: None,
             gone: false,
-            limits: Limits { budget: 1, depth: 0 },
             step: 0,
-            told: 0,
+            sent: 0,
             trees: HashMap::new(),
             tree: None,
             places: HashMap::new(),
@@ -88,8 +86,8 @@ impl External {
     }
 
     /// Requests the tree of this step; returns the reason if there is none.
-    fn ask(&mut self, cx: &Context) -> Result<TokenTree, String> {
-        let root = cx.tokens.last().copied().unwrap_or_default();
+    fn request_tree(&mut self, request: &DraftRequest) -> Result<TokenTree, String> {
+        let root = request.tokens.last().copied().unwrap_or_default();
         if self.gone {
             return Err("the external drafter has ended: nothing is drafted".into());
         }
@@ -98,25 +96,32 @@ impl External {
             none => none.insert(Process::start(&self.words).inspect_err(|_| self.gone = true)?),
         };
         self.step += 1;
-        let new = cx.tokens.get(self.told..).unwrap_or_default();
-        let Limits { budget, depth } = self.limits;
-        let request =
-            Request { step: self.step, from: self.told, tokens: new, budget, depth, stop: cx.stop };
-        let line = serde_json::to_string(&request).map_err(|why| why.to_string())?;
+        let new = request.tokens.get(self.sent..).unwrap_or_default();
+        let Limits { budget, depth } = request.limits;
+        let line = Request {
+            step: self.step,
+            from: self.sent,
+            tokens: new,
+            budget,
+            depth,
+            stop: request.stop,
+        };
+        let line = serde_json::to_string(&line).map_err(|why| why.to_string())?;
         let answer = process.send_line(line).and_then(|()| {
-            self.told = cx.tokens.len();
+            self.sent = request.tokens.len();
             let (began, mut late) = (Instant::now(), 0);
             loop {
                 // The limit covers all lines of this step, even if they arrive faster than they are
                 // read.
-                let left = self.limit.checked_sub(began.elapsed()).ok_or(NoAnswer::TimedOut)?;
-                let line = process.receive_line(left)?;
+                let remaining =
+                    self.limit.checked_sub(began.elapsed()).ok_or(NoAnswer::TimedOut)?;
+                let line = process.receive_line(remaining)?;
                 match answer::parse_answer(
                     &line,
                     root,
-                    self.limits,
-                    cx.target.config().vocab,
-                    cx.stop,
+                    request.limits,
+                    request.target.config().vocab,
+                    request.stop,
                 ) {
                     // Late answer to an earlier step.
                     Ok((step, _)) if step < self.step && late < MOST_LATE => late += 1,
@@ -161,47 +166,39 @@ impl External {
 }
 
 impl Drafter for External {
-    fn name(&self) -> &'static str {
-        "external"
-    }
-
-    fn cost(&self) -> String {
-        format!("the process {}, asked once a step", self.words.join(" "))
+    fn info(&self) -> DrafterInfo {
+        let cost = format!("the process {}, asked once a step", self.words.join(" "));
+        DrafterInfo::new(DrafterKind::External, cost)
     }
 
     fn reset(&mut self) {
-        self.told = 0;
+        self.sent = 0;
         self.trees.clear();
     }
 
-    fn limits(&mut self, limits: Limits) {
-        self.limits = limits;
-    }
-
-    fn begin(&mut self, cx: &mut Context) -> Result<(), DraftError> {
+    fn begin(&mut self, request: &mut DraftRequest) -> Result<(), DraftError> {
         self.places.clear();
-        self.tree = self.trees.get(&cx.tokens.len()).cloned();
-        // The budget is 1 while a prompt is read; nothing is requested then.
-        if self.limits.budget > 1
-            && self.limits.depth > 0
+        self.tree = self.trees.get(&request.tokens.len()).cloned();
+        // The budget is 1 while a prompt is read; no tree is requested then.
+        if request.limits.budget > 1
+            && request.limits.depth > 0
             && self.tree.is_none()
             && !self.words.is_empty()
         {
-            match self.ask(cx) {
+            match self.request_tree(request) {
                 Ok(tree) => {
-                    self.trees.insert(cx.tokens.len(), tree.clone());
+                    self.trees.insert(request.tokens.len(), tree.clone());
                     self.tree = Some(tree);
                 }
                 Err(why) => self.notice = Some(why),
             }
         }
-        self.limits = Limits { budget: 1, depth: 0 };
         Ok(())
     }
 
     fn propose(
         &mut self,
-        _: &mut Context,
+        _: &mut DraftRequest,
         tree: &TokenTree,
         nodes: &[usize],
         width: usize,
@@ -268,7 +265,6 @@ fn words(command: &str) -> Option<Vec<String>> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::distribution::Sampling;
     use crate::draft::shape::grow;
     use crate::draft::{Plan, Shape};
     use crate::engine::testing::TableDecoder;
@@ -284,12 +280,13 @@ mod tests {
         let texts: [&[TokenId]; 2] = [&[1, 2], &[1, 2, 3]];
         texts
             .map(|tokens| {
-                let mut cx =
-                    Context { tokens, target: &mut target, warp: &Sampling::PLAIN, stop: &[0] };
-                let limits = Limits { budget: 4, depth: 3 };
+                let mut request = DraftRequest {
+                    stop: &[0],
+                    limits: Limits { budget: 4, depth: 3 },
+                    ..DraftRequest::new(tokens, &mut target)
+                };
                 let draft =
-                    grow(Shape::BestFirst, &mut external, &mut cx, limits, &Plan::default())
-                        .unwrap();
+                    grow(Shape::BestFirst, &mut external, &mut request, &Plan::default()).unwrap();
                 (draft.tree.drafted(), external.notice())
             })
             .to_vec()
@@ -359,7 +356,7 @@ mod tests {
         let marker = format!("77.{}", std::process::id());
         // Both before an answer and while the process lives on.
         drafted(&format!("sleep {marker} & sleep {marker}; true & exit 0"));
-        let left = || {
+        let running = || {
             let all = std::fs::read_dir("/proc").unwrap().flatten();
             let line = |entry: std::fs::DirEntry| std::fs::read(entry.path().join("cmdline")).ok();
             let named = |line: &Vec<u8>| {
@@ -369,22 +366,21 @@ mod tests {
         };
         // Processes that were killed vanish once their new parent has waited for them.
         for _ in 0..500 {
-            if left() == 0 {
+            if running() == 0 {
                 return;
             }
             std::thread::sleep(Duration::from_millis(10));
         }
-        panic!("{} processes are left", left());
+        panic!("{} processes are left", running());
     }
 
     #[test]
     fn missing_program_is_reported() {
         let mut external = External::new("/no/such/program", Duration::from_secs(1)).unwrap();
         let mut target = TableDecoder::new(8, 0);
-        let mut cx =
-            Context { tokens: &[1], target: &mut target, warp: &Sampling::PLAIN, stop: &[] };
-        external.limits(Limits { budget: 4, depth: 3 });
-        external.begin(&mut cx).unwrap();
+        let mut request = DraftRequest::new(&[1], &mut target);
+        request.limits = Limits { budget: 4, depth: 3 };
+        external.begin(&mut request).unwrap();
         assert!(external.notice().unwrap().contains("/no/such/program can't be started"));
     }
 }

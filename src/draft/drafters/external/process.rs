@@ -28,7 +28,7 @@ pub fn end_processes() {
     }
 }
 
-/// Ends a process and all that it has started, as far as they are in its group.
+/// Ends a process and all others in its group.
 fn end(mut child: Child) {
     // Before `wait`: until then, no other process can get the number of the group.
     #[cfg(unix)]

@@ -3,8 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use super::*;
-use crate::distribution::Sampling;
-use crate::draft::Cut;
+use crate::draft::{CostModel, Cut};
 use crate::engine::testing::TableDecoder;
 
 /// Names of members with the nodes that they were asked about.
@@ -13,29 +12,29 @@ type Calls = Arc<Mutex<Vec<(&'static str, Vec<usize>)>>>;
 /// Drafter that proposes the same tokens below every node and records its calls.
 struct Fixed {
     name: &'static str,
-    costly: bool,
+    model_use: ModelUse,
     candidates: Vec<(TokenId, f64)>,
     calls: Calls,
 }
 
 impl Drafter for Fixed {
-    fn name(&self) -> &'static str {
-        self.name
-    }
-    fn cost(&self) -> String {
-        String::new()
+    fn info(&self) -> DrafterInfo {
+        DrafterInfo { model_use: self.model_use, ..DrafterInfo::new(self.name, "") }
     }
     fn reset(&mut self) {}
-    fn costly(&self) -> bool {
-        self.costly
-    }
-    fn begin(&mut self, _: &mut Context) -> Result<(), DraftError> {
+    fn begin(&mut self, _: &mut DraftRequest) -> Result<(), DraftError> {
         self.calls.lock().unwrap().push((self.name, vec![usize::MAX]));
         Ok(())
     }
-    fn propose(&mut self, _: &mut Context, _: &TokenTree, nodes: &[usize], _: usize) -> Proposed {
+    fn propose(
+        &mut self,
+        _: &mut DraftRequest,
+        _: &TokenTree,
+        nodes: &[usize],
+        _: usize,
+    ) -> Proposed {
         self.calls.lock().unwrap().push((self.name, nodes.to_vec()));
-        if self.costly {
+        if self.model_use == ModelUse::Always {
             std::thread::sleep(std::time::Duration::from_millis(2));
         }
         Ok(vec![
@@ -51,69 +50,65 @@ impl Drafter for Fixed {
 fn member(
     calls: &Calls,
     name: &'static str,
-    costly: bool,
+    model_use: ModelUse,
     candidates: Vec<(TokenId, f64)>,
 ) -> Box<dyn Drafter> {
-    Box::new(Fixed { name, costly, candidates, calls: Arc::clone(calls) })
+    Box::new(Fixed { name, model_use, candidates, calls: Arc::clone(calls) })
 }
 
 #[test]
-fn sampled_trees_use_only_the_model_member_if_asked() {
+fn sampled_trees_use_only_the_model_member_if_configured() {
     let calls = Calls::default();
     let members = || {
         vec![
-            member(&calls, "slow", true, vec![(1, 0.6), (3, 0.1)]),
-            member(&calls, "quick", false, vec![(1, 0.3), (2, 0.2)]),
+            member(&calls, "slow", ModelUse::Always, vec![(1, 0.6), (3, 0.1)]),
+            member(&calls, "quick", ModelUse::Never, vec![(1, 0.3), (2, 0.2)]),
         ]
     };
-    let propose = |mix: &mut Mix| {
+    let propose = |mix: &mut Mix, sampled: bool| {
         let mut table = TableDecoder::new(4, 0);
-        let mut cx =
-            Context { tokens: &[0], target: &mut table, warp: &Sampling::PLAIN, stop: &[] };
-        mix.begin(&mut cx).unwrap();
+        let mut request = DraftRequest { sampled, ..DraftRequest::new(&[0], &mut table) };
+        mix.begin(&mut request).unwrap();
         let mut tree = TokenTree::new(0);
-        let list = mix.propose(&mut cx, &tree, &[0], 8).unwrap().remove(0);
+        let list = mix.propose(&mut request, &tree, &[0], 8).unwrap().remove(0);
         tree.push(0, 1, list[0].q);
         (list.iter().map(|c| (c.token, c.q)).collect::<Vec<_>>(), mix.origins(&tree)[1])
     };
     let mut alone = Mix::new("auto", members()).unwrap().with_model_only_if_sampled();
-    assert_eq!(propose(&mut alone).0.len(), 3, "the best of both");
-    alone.drawn(true);
+    assert_eq!(propose(&mut alone, false).0.len(), 3, "the best of both");
     // The member's own distribution, not combined with learned weights.
-    assert_eq!(propose(&mut alone), (vec![(1, 0.6), (3, 0.1)], 0));
-    alone.drawn(false);
-    assert_eq!(propose(&mut alone).0.len(), 3);
+    assert_eq!(propose(&mut alone, true), (vec![(1, 0.6), (3, 0.1)], 0));
+    assert_eq!(propose(&mut alone, false).0.len(), 3);
     let mut mix = Mix::new("mix", members()).unwrap();
-    mix.drawn(true);
-    assert_eq!(propose(&mut mix).0.len(), 3, "one that was asked for by its members stays a mix");
+    assert_eq!(propose(&mut mix, true).0.len(), 3, "a mix put together by the user stays one");
 }
 
 #[test]
 fn model_member_is_gated_by_cost_and_skipped_in_back_off() {
     let calls = Calls::default();
-    let member = |name, costly, candidates| member(&calls, name, costly, candidates);
-    // The slow member is listed first and asked last.
+    let member = |name, model_use, candidates| member(&calls, name, model_use, candidates);
+    // The slow member is listed first and proposes last.
     let mut mix = Mix::new(
         "mix",
         vec![
-            member("slow", true, vec![(1, 0.6)]),
-            member("quick", false, vec![(1, 0.3), (2, 0.2)]),
+            member("slow", ModelUse::Always, vec![(1, 0.6)]),
+            member("quick", ModelUse::Never, vec![(1, 0.3), (2, 0.2)]),
         ],
     )
     .unwrap();
-    assert!(mix.costly() && mix.frugal());
+    assert_eq!(mix.info().model_use, ModelUse::Optional);
     // The root, a child with reach probability 0.5, and one with 0.01.
     let mut tree = TokenTree::new(0);
     tree.push(0, 1, 0.5);
     tree.push(0, 2, 0.01);
     let mut target = TableDecoder::new(4, 0);
-    let mut cx = Context { tokens: &[0], target: &mut target, warp: &Sampling::PLAIN, stop: &[] };
-    let mut asked = |worth: Option<CostModel>| {
+    let mut request = DraftRequest::new(&[0], &mut target);
+    let mut proposed_below = |cost_model: Option<CostModel>| {
         calls.lock().unwrap().clear();
-        mix.worth(worth);
-        mix.begin(&mut cx).unwrap();
-        mix.propose(&mut cx, &tree, &[0], 4).unwrap();
-        let lists = mix.propose(&mut cx, &tree, &[1, 2], 4).unwrap();
+        request.cost_model = cost_model;
+        mix.begin(&mut request).unwrap();
+        mix.propose(&mut request, &tree, &[0], 4).unwrap();
+        let lists = mix.propose(&mut request, &tree, &[1, 2], 4).unwrap();
         assert!(
             lists.iter().all(|list| !list.is_empty()),
             "the quick one has something everywhere"
@@ -123,30 +118,40 @@ fn model_member_is_gated_by_cost_and_skipped_in_back_off() {
         calls.lock().unwrap().iter().filter_map(names).collect::<Vec<_>>()
     };
     let begun = vec![usize::MAX];
-    assert_eq!(asked(None), [begun.clone(), vec![0], vec![1, 2]]);
+    assert_eq!(proposed_below(None), [begun.clone(), vec![0], vec![1, 2]]);
     // A node costs more than the second child can save.
-    let worth = CostModel { seconds_per_token: 1.0, seconds_per_node: 0.02, back_off: false };
-    assert_eq!(asked(Some(worth)), [begun.clone(), vec![0], vec![1]]);
+    let model = CostModel { seconds_per_token: 1.0, seconds_per_node: 0.02, back_off: false };
+    assert_eq!(proposed_below(Some(model)), [begun.clone(), vec![0], vec![1]]);
     // The measured pass takes at least 2 ms, and a token saves only 1 ms.
     assert_eq!(
-        asked(Some(CostModel { seconds_per_token: 0.001, seconds_per_node: 0.0, ..worth })),
+        proposed_below(Some(CostModel {
+            seconds_per_token: 0.001,
+            seconds_per_node: 0.0,
+            ..model
+        })),
         [begun.clone(), vec![0]]
     );
     // A token saves a minute.
     assert_eq!(
-        asked(Some(CostModel { seconds_per_token: 60.0, seconds_per_node: 0.0, ..worth })),
+        proposed_below(Some(CostModel { seconds_per_token: 60.0, seconds_per_node: 0.0, ..model })),
         [begun, vec![0], vec![1, 2]]
     );
-    assert_eq!(asked(Some(CostModel { back_off: true, ..worth })), Vec::<Vec<usize>>::new());
+    assert_eq!(
+        proposed_below(Some(CostModel { back_off: true, ..model })),
+        Vec::<Vec<usize>>::new()
+    );
 }
 
 #[test]
 fn a_mix_has_two_to_four_different_members() {
     let calls = Calls::default();
     let mix = |names: &[&'static str]| {
-        Mix::new("mix", names.iter().map(|name| member(&calls, name, false, Vec::new())).collect())
+        Mix::new(
+            "mix",
+            names.iter().map(|name| member(&calls, name, ModelUse::Never, Vec::new())).collect(),
+        )
     };
-    assert!(mix(&["a", "b"]).is_ok_and(|mix| !mix.frugal() && !mix.costly()));
+    assert!(mix(&["a", "b"]).is_ok_and(|mix| mix.info().model_use == ModelUse::Never));
     for names in [&["a"][..], &["a", "a"], &["a", "b", "c", "d", "e"]] {
         assert!(mix(names).is_err(), "{names:?}");
     }
@@ -154,27 +159,27 @@ fn a_mix_has_two_to_four_different_members() {
 
 #[test]
 fn mix_learns_from_cut_candidates() {
-    let member = |name, candidates| member(&Calls::default(), name, false, candidates);
+    let member = |name, candidates| member(&Calls::default(), name, ModelUse::Never, candidates);
     let mut mix =
         Mix::new("mix", vec![member("loud", vec![(1, 0.6)]), member("right", vec![(2, 0.2)])])
             .unwrap();
     let tree = TokenTree::new(0);
     let mut target = TableDecoder::new(4, 0);
-    let mut cx = Context { tokens: &[0], target: &mut target, warp: &Sampling::PLAIN, stop: &[] };
+    let mut request = DraftRequest::new(&[0], &mut target);
     let mut step = || {
-        mix.begin(&mut cx).unwrap();
-        let told = mix.propose(&mut cx, &tree, &[0], 4).unwrap().remove(0);
+        mix.begin(&mut request).unwrap();
+        let list = mix.propose(&mut request, &tree, &[0], 4).unwrap().remove(0);
         // The tree has room for one candidate only, and the next token is always 2.
         let p = |token: TokenId| if token == 2 { 1.0 } else { 0.0 };
         let mut kept = tree.clone();
-        kept.push(0, told[0].token, told[0].q);
-        let left = |&candidate: &Candidate| (Cut { parent: 0, candidate }, p(candidate.token));
+        kept.push(0, list[0].token, list[0].q);
+        let cut = |&candidate: &Candidate| (Cut { parent: 0, candidate }, p(candidate.token));
         mix.learn(&VerifyFeedback::new(
             &kept,
-            &[1.0, p(told[0].token)],
-            &told[1..].iter().map(left).collect::<Vec<_>>(),
+            &[1.0, p(list[0].token)],
+            &list[1..].iter().map(cut).collect::<Vec<_>>(),
         ));
-        told
+        list
     };
     let first = step();
     assert_eq!(first[0].token, 1);

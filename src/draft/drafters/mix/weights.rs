@@ -9,6 +9,7 @@ use crate::draft::calibration::{Calibration, logistic};
 const RATE: f64 = 0.15;
 /// Initial change in log odds for each member that proposes other tokens instead.
 const ABSENT: f64 = -1.5;
+
 /// Proposal of one member for one token after one node.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum MemberProposal {
@@ -37,10 +38,10 @@ pub struct Weights {
 }
 
 impl Weights {
-    fn pattern(said: &TokenProposals) -> usize {
-        said.iter().fold(0, |pattern, word| {
+    fn pattern(proposals: &TokenProposals) -> usize {
+        proposals.iter().fold(0, |pattern, proposal| {
             3 * pattern
-                + match word {
+                + match proposal {
                     MemberProposal::Silent => 0,
                     MemberProposal::Other => 1,
                     MemberProposal::Proposed { .. } => 2,
@@ -49,51 +50,57 @@ impl Weights {
     }
 
     /// Inputs of the mixture: log odds of each member and a constant 1.
-    fn inputs(said: &TokenProposals) -> [f64; MEMBERS + 1] {
+    fn inputs(proposals: &TokenProposals) -> [f64; MEMBERS + 1] {
         let mut inputs = [1.0; MEMBERS + 1];
-        for (input, word) in inputs.iter_mut().zip(said) {
-            *input = if let MemberProposal::Proposed { odds, .. } = word { *odds } else { 0.0 };
+        for (input, proposal) in inputs.iter_mut().zip(proposals) {
+            *input = if let MemberProposal::Proposed { odds, .. } = proposal { *odds } else { 0.0 };
         }
         inputs
     }
 
     /// Initial weight set of a pattern. With n members that propose the token, the log odds of each
     /// have weight 1 / sqrt(n). Each member that proposes other tokens lowers the log odds.
-    fn first(said: &TokenProposals) -> [(f64, f64); MEMBERS + 1] {
-        let proposed =
-            said.iter().filter(|word| matches!(word, MemberProposal::Proposed { .. })).count();
-        let absent = said.iter().filter(|word| matches!(word, MemberProposal::Other)).count();
+    fn initial_set(proposals: &TokenProposals) -> [(f64, f64); MEMBERS + 1] {
+        let proposed = proposals
+            .iter()
+            .filter(|proposal| matches!(proposal, MemberProposal::Proposed { .. }))
+            .count();
+        let absent =
+            proposals.iter().filter(|proposal| matches!(proposal, MemberProposal::Other)).count();
         let mut set = [(1.0 / (proposed.max(1) as f64).sqrt(), 0.0); MEMBERS + 1];
         set[MEMBERS].0 = ABSENT * absent as f64;
         set
     }
 
-    fn set(&self, said: &TokenProposals) -> [(f64, f64); MEMBERS + 1] {
-        self.weight_sets.get(&Self::pattern(said)).copied().unwrap_or_else(|| Self::first(said))
+    fn weight_set(&self, proposals: &TokenProposals) -> [(f64, f64); MEMBERS + 1] {
+        self.weight_sets
+            .get(&Self::pattern(proposals))
+            .copied()
+            .unwrap_or_else(|| Self::initial_set(proposals))
     }
 
     /// Returns the probability of a token with these proposals.
-    pub fn p(&self, said: &TokenProposals) -> f64 {
+    pub fn probability(&self, proposals: &TokenProposals) -> f64 {
         logistic(
-            self.set(said)
+            self.weight_set(proposals)
                 .iter()
-                .zip(Self::inputs(said))
+                .zip(Self::inputs(proposals))
                 .map(|((weight, _), input)| weight * input)
                 .sum(),
         )
     }
 
-    /// Updates the weights from a node with target probability `p` and weight `counts`.
-    pub fn learn(&mut self, said: &TokenProposals, counts: f64, p: f64) {
-        let error = counts * (self.p(said) - p);
-        let mut set = self.set(said);
-        for ((weight, squares), input) in set.iter_mut().zip(Self::inputs(said)) {
+    /// Updates the weights from a node with target probability `p` and weight `node_weight`.
+    pub fn learn(&mut self, proposals: &TokenProposals, node_weight: f64, p: f64) {
+        let error = node_weight * (self.probability(proposals) - p);
+        let mut set = self.weight_set(proposals);
+        for ((weight, squares), input) in set.iter_mut().zip(Self::inputs(proposals)) {
             let gradient = error * input;
             *squares += gradient * gradient;
             if *squares > 0.0 {
                 *weight -= RATE * gradient / (1.0 + *squares).sqrt();
             }
         }
-        self.weight_sets.insert(Self::pattern(said), set);
+        self.weight_sets.insert(Self::pattern(proposals), set);
     }
 }

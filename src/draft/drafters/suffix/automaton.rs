@@ -249,17 +249,17 @@ mod tests {
                     context.push(token);
                     end = automaton.follow(end, token);
                 }
-                let told: Vec<Followers> = automaton.contexts(end).collect();
-                prop_assert!(told.is_sorted_by(|a, b| a.len > b.len));
+                let contexts: Vec<Followers> = automaton.contexts(end).collect();
+                prop_assert!(contexts.is_sorted_by(|a, b| a.len > b.len));
                 for n in 1..=context.len() {
                     let want = counted(&texts, &context[context.len() - n..]);
                     // A context of n tokens is represented by the shortest listed one with at least
                     // n tokens.
-                    let got = told.iter().rev().find(|f| f.len as usize >= n);
+                    let got = contexts.iter().rev().find(|f| f.len as usize >= n);
                     let got: BTreeMap<TokenId, u32> = got.map_or_else(BTreeMap::new, |f| f.edges.iter().map(|e| (e.token, e.count)).collect());
                     prop_assert_eq!(got, want, "context {:?}", &context[context.len() - n..]);
                 }
-                for f in &told {
+                for f in &contexts {
                     prop_assert_eq!(f.total, f.edges.iter().map(|e| e.count).sum::<u32>());
                     prop_assert_eq!((f.count(f.edges[0].token), f.count(99)), (f.edges[0].count, 0));
                 }
@@ -272,14 +272,15 @@ mod tests {
     #[test]
     fn repeated_token_has_bounded_cost() {
         let automaton = of(&[vec![7; 3000]]);
-        let told: Vec<Followers> = automaton.contexts(automaton.end()).collect();
+        let contexts: Vec<Followers> = automaton.contexts(automaton.end()).collect();
         assert!(
-            told.len() <= LONGEST as usize + 2 && automaton.states.len() <= LONGEST as usize + 4,
+            contexts.len() <= LONGEST as usize + 2
+                && automaton.states.len() <= LONGEST as usize + 4,
             "{}",
-            told.len()
+            contexts.len()
         );
-        assert!(told.iter().all(|f| f.edges.len() == 1));
+        assert!(contexts.iter().all(|f| f.edges.len() == 1));
         // Counts of short contexts are exact.
-        assert_eq!(told[told.len() - 1].total, 2999);
+        assert_eq!(contexts[contexts.len() - 1].total, 2999);
     }
 }

@@ -37,21 +37,21 @@ impl Default for InterpolationWeights {
 
 impl InterpolationWeights {
     fn class(context: &Followers) -> usize {
-        let of =
+        let find =
             |classes: &[u32], value: u32| classes.partition_point(|&from| from <= value).max(1) - 1;
         let kind = match context.edges.len() as u32 {
             1 => 0,
             distinct if 2 * distinct <= context.total => 1,
             _ => 2,
         };
-        (of(&LENGTHS, context.len) * TOTALS.len() + of(&TOTALS, context.total)) * KINDS + kind
+        (find(&LENGTHS, context.len) * TOTALS.len() + find(&TOTALS, context.total)) * KINDS + kind
     }
 
     /// Returns the weight of this context, between 0 and 1.
     pub fn weight(&self, context: &Followers) -> f64 {
         let (total, distinct) = (f64::from(context.total), context.edges.len() as f64);
-        let (drawn, came) = self.classes[Self::class(context)];
-        (drawn + PRIOR * total / (total + distinct)) / (came + PRIOR)
+        let (chosen, reached) = self.classes[Self::class(context)];
+        (chosen + PRIOR * total / (total + distinct)) / (reached + PRIOR)
     }
 
     /// Updates the weights with the token that followed `contexts`, which are in falling length.
@@ -59,21 +59,21 @@ impl InterpolationWeights {
         // Class of each context, and the probability that it was reached and its counts gave the
         // token.
         let (mut reach, mut all) = (1.0, 0.0);
-        let mut drew: Vec<(usize, f64)> = Vec::new();
+        let mut shares: Vec<(usize, f64)> = Vec::new();
         for context in contexts {
             let trust = self.weight(&context);
             let own = reach * trust * f64::from(context.count(token)) / f64::from(context.total);
-            drew.push((Self::class(&context), own));
+            shares.push((Self::class(&context), own));
             all += own;
             reach *= 1.0 - trust;
         }
         all += reach * UNKNOWN;
-        let mut left = 1.0;
-        for (class, own) in drew {
-            let (drawn, came) = &mut self.classes[class];
+        let mut remaining = 1.0;
+        for (class, own) in shares {
+            let (chosen, reached) = &mut self.classes[class];
             // Given the token, this context was reached unless a longer one gave it.
-            (*drawn, *came) = (*drawn * KEEP + own / all, *came * KEEP + left);
-            left = f64::max(left - own / all, 0.0);
+            (*chosen, *reached) = (*chosen * KEEP + own / all, *reached * KEEP + remaining);
+            remaining = f64::max(remaining - own / all, 0.0);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Suffix drafting: prompt lookup with suffixes of unlimited length. The followers of each suffix
 //! come from a suffix automaton (`automaton`), and the weights with which suffixes of different
-//! lengths are interpolated are learned online (`trust`).
+//! lengths are interpolated are learned online (`interpolation`).
 
 mod automaton;
 mod interpolation;
@@ -8,7 +8,7 @@ mod interpolation;
 use automaton::{Automaton, Match};
 use interpolation::InterpolationWeights;
 
-use crate::draft::{Candidate, Context, DraftError, Drafter};
+use crate::draft::{Candidate, DraftError, DraftRequest, Drafter, DrafterInfo, DrafterKind};
 use crate::tree::{TokenId, TokenTree};
 
 /// Maximum number of remembered tokens of earlier texts. Beyond that, all of them are forgotten.
@@ -59,18 +59,18 @@ impl Suffix {
     /// Returns the estimate of the next token in order of falling q. Ties go to the lower id.
     fn estimate(&self, end: Match) -> Vec<Candidate> {
         let mut all: Vec<Candidate> = Vec::new();
-        let mut left = 1.0;
+        let mut remaining = 1.0;
         for context in self.automaton.contexts(end) {
             let trust = self.trust.weight(&context);
-            let each = left * trust / f64::from(context.total);
+            let each = remaining * trust / f64::from(context.total);
             all.extend(
                 context
                     .edges
                     .iter()
                     .map(|e| Candidate { token: e.token, q: each * f64::from(e.count) }),
             );
-            left *= 1.0 - trust;
-            if left < MIN_REMAINING_WEIGHT {
+            remaining *= 1.0 - trust;
+            if remaining < MIN_REMAINING_WEIGHT {
                 break;
             }
         }
@@ -116,13 +116,10 @@ impl Suffix {
 }
 
 impl Drafter for Suffix {
-    fn name(&self) -> &'static str {
-        "suffix"
-    }
-
-    fn cost(&self) -> String {
-        let of = if self.remember { "the texts of this run" } else { "the text so far" };
-        format!("a look-up in {of}, of any length: no weights, no passes")
+    fn info(&self) -> DrafterInfo {
+        let text = if self.remember { "the texts of this run" } else { "the text so far" };
+        let cost = format!("a look-up in {text}, of any length: no weights, no passes");
+        DrafterInfo::new(DrafterKind::Suffix, cost)
     }
 
     fn reset(&mut self) {
@@ -143,10 +140,10 @@ impl Drafter for Suffix {
         self.prompt = None;
     }
 
-    fn begin(&mut self, cx: &mut Context) -> Result<(), DraftError> {
+    fn begin(&mut self, request: &mut DraftRequest) -> Result<(), DraftError> {
         self.places.clear();
         if self.prompt.is_none()
-            && self.earlier.last().is_some_and(|last| cx.tokens.starts_with(last))
+            && self.earlier.last().is_some_and(|last| request.tokens.starts_with(last))
         {
             // Another drafter continued the text that was left, so it is not an earlier text. Only
             // the tokens seen at the first `begin` decide: a drafter made by `Drafter::at` sees
@@ -154,8 +151,8 @@ impl Drafter for Suffix {
             self.earlier.pop();
             self.automaton = Self::before(&self.earlier);
         }
-        let prompt = *self.prompt.get_or_insert(cx.tokens.len());
-        for &token in cx.tokens.get(self.text.len()..).unwrap_or_default() {
+        let prompt = *self.prompt.get_or_insert(request.tokens.len());
+        for &token in request.tokens.get(self.text.len()..).unwrap_or_default() {
             if self.text.len() >= prompt {
                 self.trust.learn(self.automaton.contexts(self.automaton.end()), token);
             }
@@ -167,7 +164,7 @@ impl Drafter for Suffix {
 
     fn propose(
         &mut self,
-        cx: &mut Context,
+        request: &mut DraftRequest,
         tree: &TokenTree,
         nodes: &[usize],
         width: usize,
@@ -175,7 +172,7 @@ impl Drafter for Suffix {
         let below = |&node: &usize| {
             let place = self.place(tree, node);
             let mut best = self.estimate(place);
-            best.retain(|c| !cx.stop.contains(&c.token));
+            best.retain(|c| !request.stop.contains(&c.token));
             best.truncate(width);
             best
         };
@@ -203,7 +200,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::distribution::Sampling;
     use crate::draft::testing::candidates_after;
     use crate::engine::testing::TableDecoder;
 
@@ -226,15 +222,14 @@ mod tests {
     fn candidates_below_a_node_follow_its_path() {
         let text = [1, 2, 3, 4, 1, 2, 6, 1];
         let mut target = TableDecoder::new(8, 0);
-        let mut cx =
-            Context { tokens: &text, target: &mut target, warp: &Sampling::PLAIN, stop: &[] };
+        let mut request = DraftRequest::new(&text, &mut target);
         let mut suffix = Suffix::default();
-        suffix.begin(&mut cx).unwrap();
+        suffix.begin(&mut request).unwrap();
         let mut tree = TokenTree::new(1);
         let a = tree.push(0, 2, 0.5);
         let b = tree.push(a, 3, 0.5);
         // The child comes before its parent: another drafter may have proposed the parent.
-        let next = suffix.propose(&mut cx, &tree, &[b, a], 8).unwrap();
+        let next = suffix.propose(&mut request, &tree, &[b, a], 8).unwrap();
         assert_eq!((next[0][0].token, next[1][0].token, next[1][1].token), (4, 3, 6));
     }
 
@@ -265,10 +260,9 @@ mod tests {
         let best = candidates_after(&mut suffix, &text, &[]);
         let mut back = suffix.at(text.len()).unwrap();
         let mut target = TableDecoder::new(8, 0);
-        let mut cx =
-            Context { tokens: &text, target: &mut target, warp: &Sampling::PLAIN, stop: &[] };
-        back.begin(&mut cx).unwrap();
-        assert_eq!(back.propose(&mut cx, &TokenTree::new(2), &[0], 8).unwrap()[0], best);
+        let mut request = DraftRequest::new(&text, &mut target);
+        back.begin(&mut request).unwrap();
+        assert_eq!(back.propose(&mut request, &TokenTree::new(2), &[0], 8).unwrap()[0], best);
         assert_eq!(suffix.earlier, [earlier]);
     }
 
@@ -279,27 +273,27 @@ mod tests {
             remember in any::<bool>(),
         ) {
             let cut = cut.min(text.len() - 1);
-            let told = |cuts: &[usize]| {
+            let estimate_after = |cuts: &[usize]| {
                 let mut suffix = Suffix::new(remember);
                 candidates_after(&mut suffix, &earlier, &[]);
                 suffix.reset();
                 cuts.iter().for_each(|&cut| drop(candidates_after(&mut suffix, &text[..cut], &[])));
                 (candidates_after(&mut suffix, &text, &[]), suffix)
             };
-            let (best, suffix) = told(&[1, cut]);
+            let (best, suffix) = estimate_after(&[1, cut]);
             prop_assert!(best.iter().map(|c| c.q).sum::<f64>() <= 1.0 + 1e-12);
             prop_assert!(best.iter().all(|c| c.q > 0.0));
             prop_assert!(best.is_sorted_by(|a, b| a.q > b.q || (a.q == b.q && a.token < b.token)));
             // The result is the same if the text arrives in more parts, and for a drafter made by
             // `at`.
             let all: Vec<usize> = (1..text.len()).collect();
-            prop_assert_eq!(&told(&all).0, &best);
+            prop_assert_eq!(&estimate_after(&all).0, &best);
             let mut target = TableDecoder::new(8, 0);
-            let mut cx = Context { tokens: &text, target: &mut target, warp: &Sampling::PLAIN, stop: &[] };
+            let mut request = DraftRequest::new(&text, &mut target);
             let mut back = suffix.at(text.len()).unwrap();
-            back.begin(&mut cx).unwrap();
+            back.begin(&mut request).unwrap();
             let tree = TokenTree::new(text[text.len() - 1]);
-            prop_assert_eq!(&back.propose(&mut cx, &tree, &[0], 8).unwrap()[0], &best);
+            prop_assert_eq!(&back.propose(&mut request, &tree, &[0], 8).unwrap()[0], &best);
             // Stop tokens are never drafted.
             let mut suffix = suffix;
             prop_assert!(candidates_after(&mut suffix, &text, &[1, 3]).iter().all(|c| c.token != 1 && c.token != 3));

@@ -100,7 +100,7 @@ pub fn advice(state: &State, pen: &mut Pen) {
         let main = fixed(gain) < 3;
         let value = advice.gain(gain.change).unwrap_or(gain.gain.value);
         let role = match () {
-            () if gain.change == Change::PerfectDrafter => Role::LightBar,
+            () if gain.change == Change::PerfectDrafter => Role::Light,
             () if gain.change == Change::FreeDrafting => Role::LightDrafting,
             () if main => Role::LightReached,
             () => Role::Label,

@@ -160,8 +160,13 @@ pub fn header(state: &State, pen: &mut Pen) {
         format!("{}/{}", number + 1, state.prompts.len())
     };
     let line = vec![
-        ("", wished.drafter.clone(), pending(now.drafter == wished.drafter, Role::Header), 0),
-        ("", wished.shape.clone(), pending(now.shape == wished.shape, Role::Header), 3),
+        (
+            "",
+            wished.drafter.name().to_owned(),
+            pending(now.drafter == wished.drafter, Role::Header),
+            0,
+        ),
+        ("", wished.shape.name(), pending(now.shape == wished.shape, Role::Header), 3),
         ("", rule.to_owned(), pending(now.verify == wished.verify, Role::Notice), 2),
         (
             "",

@@ -5,6 +5,7 @@
 //! shrink by as much.
 
 use super::{Pen, empty, greedy};
+use crate::draft::DrafterKind;
 use crate::telemetry::LightLadder;
 use crate::theory::cost::CostCurve;
 use crate::tui::theme::{Glyphs, Role};
@@ -232,7 +233,8 @@ fn reading<'a>(state: &'a State, glyphs: &Glyphs) -> Option<Reading<'a>> {
         single,
         greedy: greedy(record),
         drawn: record.settings.samples_trees(),
-        nothing_drafted: record.settings.drafter == "none" || record.settings.budget <= 1,
+        nothing_drafted: record.settings.drafter == DrafterKind::None
+            || record.settings.budget <= 1,
         searched: figures.searched_steps,
     })
 }
@@ -357,7 +359,7 @@ impl Reading<'_> {
                     format!("{base}{factor}"),
                     format!("{name} {}{factor}", rate(light)),
                 ],
-                Role::LightBar,
+                Role::Light,
             );
         }
         if self.single.is_some() {
@@ -404,7 +406,7 @@ impl Reading<'_> {
         let named = |value: f64, name: &str| vec![format!("{} {name}", rate(value)), rate(value)];
         let mut marks = Vec::new();
         if let Some(light) = self.light {
-            marks.push((light, Role::LightBar, vec![rate(light)]));
+            marks.push((light, Role::Light, vec![rate(light)]));
         }
         marks.push((self.reached, Role::LightReached, named(self.reached, "now")));
         if let Some(plain) = self.plain {
@@ -672,7 +674,7 @@ fn table(reading: &Reading, pen: &mut Pen) -> usize {
             "speed of light",
             format!("{} tok/s", rate(light)),
             Some(1.0),
-            Role::LightBar,
+            Role::Light,
             words,
         );
     }

@@ -85,7 +85,7 @@ const MARKS: &[Mark] = &[
 const LIGHT: [(&str, Role, &str); 10] = [
     (
         "light",
-        Role::LightBar,
+        Role::Light,
         "speed of light: tokens per second of a free, perfect drafter with the best size of each pass on this machine",
     ),
     ("reached", Role::LightReached, "tokens emitted over the time spent in steps"),

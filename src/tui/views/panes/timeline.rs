@@ -101,10 +101,10 @@ pub fn step_at(state: &State, width: usize, x: usize) -> Option<usize> {
 fn change(before: &StepSettings, after: &StepSettings) -> String {
     let mut said = Vec::new();
     if before.drafter != after.drafter {
-        said.push(after.drafter.clone());
+        said.push(after.drafter.name().to_owned());
     }
     if before.shape != after.shape {
-        said.push(after.shape.clone());
+        said.push(after.shape.name());
     }
     if before.verify != after.verify {
         said.push(after.verify.name().to_owned());
