@@ -5,8 +5,9 @@
 
 use std::io::{self, Write};
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 
+use crate::attach::AttachError;
 use crate::guarded::is_catching_panic;
 use crate::model::device::{default_threads, granted_threads};
 use crate::sanitize::{format_error_chain, sanitize_line, sanitize_lines};
@@ -117,6 +118,38 @@ pub fn report_panics() {
             env!("CARGO_PKG_VERSION")
         ));
     }));
+}
+
+/// Adds the fix to an error about a server.
+pub(super) fn add_attach_fix(error: AttachError) -> anyhow::Error {
+    let fix = match &error {
+        AttachError::Address { .. } => "give the address of the server",
+        AttachError::KeyInClear { .. } => {
+            "use https or a tunnel, unset the variable, or give --insecure"
+        }
+        AttachError::BadKey { .. } => "give a file or variable that holds the key alone",
+        AttachError::Unreachable { .. } => {
+            "check the address and that the server runs; --timeout gives it longer"
+        }
+        AttachError::Unauthorized { with_key: true, .. } => "give the server's key with --key-file",
+        AttachError::Unauthorized { .. } => "give its key with --key-file or in OPENAI_API_KEY",
+        AttachError::Status { .. } => "check the address and the server's log",
+        AttachError::Redirected { .. } => "give the address that it leads to, if you trust it",
+        AttachError::TooLarge { .. } | AttachError::Malformed { .. } => {
+            "check the address; --engine names the engine"
+        }
+        AttachError::Cut { .. } => "check the server's log and try again",
+        AttachError::Refused { .. } => "check the server's log",
+        AttachError::UnknownEngine { .. } => {
+            "check the address and port, or name the engine with --engine"
+        }
+        AttachError::NoCounters { .. } => {
+            "or send prompts with --probe, where the engine allows it"
+        }
+        AttachError::Unsupported { .. } => "docs/attach.md lists what each engine can give",
+        AttachError::File { .. } => "docs/attach.md lists the files that can be imported",
+    };
+    anyhow!("{error}; {fix}")
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Terminal and CPU findings for `speclight doctor`.
 
-use super::doctor::Finding;
+use super::finding::Finding;
 use crate::model::cpu::Kernel;
 
 /// Returns the findings about terminal, CPU and kernel.

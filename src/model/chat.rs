@@ -9,9 +9,9 @@ use std::path::PathBuf;
 use jiff::Zoned;
 use minijinja::{Environment, Error, ErrorKind, Value, context};
 
+use super::error::{LoadError, json_file};
 use super::format::weights::Weights;
 use super::jinja;
-use super::load::{LoadError, json_file};
 use super::strftime::strftime;
 use crate::guarded::{catch_panic, panic_message as message_of};
 

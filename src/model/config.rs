@@ -7,8 +7,8 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use super::error::{LoadError, json_error};
 use super::format::gguf::Metadata;
-use super::load::{LoadError, json_error};
 use super::{Config, RopeScaling};
 
 const CURE_LLAMA: &str = "only models of the Llama architecture can be run";

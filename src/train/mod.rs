@@ -12,6 +12,7 @@ mod linear;
 mod net;
 mod news;
 mod own;
+mod rounding;
 mod run;
 mod sizes;
 mod teacher;

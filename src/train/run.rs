@@ -2,6 +2,7 @@
 
 mod checkpoint;
 mod examples;
+mod gradients;
 mod held_out;
 mod initial;
 mod learning;
@@ -13,7 +14,7 @@ use std::time::Instant;
 use candle_core::Device;
 use serde::{Deserialize, Serialize};
 
-use self::learning::BatchGradients;
+use self::gradients::BatchGradients;
 #[cfg(test)]
 pub(super) use self::learning::backpropagate;
 use super::adam::Adam;

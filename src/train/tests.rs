@@ -8,8 +8,9 @@ use candle_core::{Device, Tensor, Var};
 
 use super::corpus::TOP;
 use super::export;
-use super::linear::{Matrices, Products};
-use super::net::{Example, Laws, Net, SoftCross};
+use super::linear::{Matrices, Products, SoftCross};
+use super::net::{Example, Laws, Net};
+use super::rounding;
 use super::run::{TrainSettings, backpropagate};
 use super::sizes::HeadDims;
 use crate::model::cpu::{CpuDecoder, Llama, dense};
@@ -45,7 +46,7 @@ fn net(form: HeadForm, fused: usize) -> Net {
         let shape = if rows == 1 { vec![cols] } else { vec![rows, cols] };
         // Rounded as in a file, so that writing loses nothing.
         let values =
-            export::round_for_file(name, &Tensor::from_vec(values, shape, &Device::Cpu).unwrap())
+            rounding::round_for_file(name, &Tensor::from_vec(values, shape, &Device::Cpu).unwrap())
                 .unwrap();
         vars.insert(name, Var::from_tensor(&values).unwrap());
     }

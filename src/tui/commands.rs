@@ -1,45 +1,17 @@
 //! Table of the monitor's commands: the single source of key bindings, footer, and help.
 
-use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+use crossterm::event::{KeyCode, KeyEvent};
 
-use super::navigate::{self, Direction};
-use super::palette::{self, allowed, no_effect};
+use super::keymap::{Chord, Keymap};
+use super::message::Direction;
+use super::navigate;
+use super::recall::Recalling;
+use super::setting_effects::{allowed, no_effect};
+use super::state::ALL_DONE;
 use super::{Effect, GaugeUnit, LineInput, LineKind, Overlay, Pane, Phase, RunState, State, View};
 use crate::engine::{AUTO_BUDGET, Command, MAX_BUDGET, Pace};
 use crate::telemetry::StepSettings;
 use crate::verify::Rule;
-
-/// Key, with or without Control.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Chord {
-    /// Key code as crossterm reports it.
-    pub code: KeyCode,
-    /// Requires Control to be held.
-    pub ctrl: bool,
-}
-
-impl Chord {
-    /// Returns the key's name as shown on the screen, for example "Ctrl-C".
-    pub fn label(&self) -> String {
-        let key = match self.code {
-            KeyCode::Char(' ') => "space".to_owned(),
-            KeyCode::Char(c) => c.to_string(),
-            KeyCode::PageUp => "PgUp".to_owned(),
-            KeyCode::PageDown => "PgDn".to_owned(),
-            KeyCode::BackTab => "Shift-Tab".to_owned(),
-            KeyCode::F(number) => format!("F{number}"),
-            code => format!("{code:?}"),
-        };
-        if self.ctrl { format!("Ctrl-{}", key.to_uppercase()) } else { key }
-    }
-
-    /// Returns whether a key press is this key.
-    pub(super) fn is(&self, key: &KeyEvent) -> bool {
-        let held = key.modifiers & (KeyModifiers::CONTROL | KeyModifiers::ALT);
-        self.code == key.code
-            && held == if self.ctrl { KeyModifiers::CONTROL } else { KeyModifiers::NONE }
-    }
-}
 
 const fn key(c: char) -> Chord {
     Chord { code: KeyCode::Char(c), ctrl: false }
@@ -66,6 +38,25 @@ pub struct CommandEntry {
     pub engine: bool,
     /// Handler that applies the command to the state.
     pub run: Run,
+}
+
+impl CommandEntry {
+    /// Returns the name used in `config.toml` and in the palette, such as `drafter-back`.
+    pub fn id(&self) -> String {
+        self.name.replace(' ', "-")
+    }
+}
+
+impl Default for Keymap {
+    fn default() -> Keymap {
+        Keymap::new(COMMANDS.iter().map(|command| (command.id(), command.keys.to_vec())))
+    }
+}
+
+/// Returns the command that a key map binds to a key, if any.
+pub(super) fn command_for_key(keymap: &Keymap, key: &KeyEvent) -> Option<&'static CommandEntry> {
+    let id = keymap.command(key)?;
+    COMMANDS.iter().find(|command| command.id() == id)
 }
 
 /// All commands, in the order of help and footer.
@@ -171,7 +162,7 @@ pub const COMMANDS: &[CommandEntry] = &[
         false,
         "repeat the search toward newer steps; n repeats it toward older ones",
         |s, e| {
-            palette::repeat(s, e, Direction::Forward);
+            navigate::repeat(s, e, Direction::Forward);
         },
     ),
     entry("go to", &[key('G')], false, "select a step of the text shown by its number", |s, _| {
@@ -547,7 +538,7 @@ fn next(state: &mut State, effects: &mut Vec<Effect>) {
     if state.query.is_some() {
         navigate::matching(state, effects, Direction::Back);
     } else if state.phase == Phase::Finished {
-        state.say(super::ALL_DONE);
+        state.say(ALL_DONE);
     } else {
         prompt(state, effects, 1);
     }
@@ -730,7 +721,7 @@ fn prompt(state: &mut State, effects: &mut Vec<Effect>, by: isize) {
 }
 
 fn edit(state: &mut State, effects: &mut Vec<Effect>) {
-    state.overlay = Overlay::Editor(super::Recalling::default());
+    state.overlay = Overlay::Editor(Recalling::default());
     if state.motion == RunState::Live && state.phase == Phase::Running {
         state.motion = RunState::Pausing;
         state.waits_for_prompt = true;

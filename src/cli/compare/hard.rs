@@ -2,7 +2,8 @@
 
 use serde::Serialize;
 
-use super::{CompareOptions, Setting};
+use super::options::CompareOptions;
+use super::setting::Setting;
 use crate::engine::Prompt;
 use crate::study::compare::SettingResults;
 

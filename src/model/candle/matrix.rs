@@ -5,10 +5,19 @@ use std::borrow::Cow;
 use candle_core::quantized::{QStorage, QTensor};
 use candle_core::{DType, Device, Result, Tensor};
 
-use super::Precision;
+use crate::model::error::LoadError;
 use crate::model::format::quant::TensorFormat;
 use crate::model::format::weights::{Weights, ggml_type};
-use crate::model::load::LoadError;
+
+/// Number formats that a forward pass computes with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Precision {
+    /// Weights as stored; products with quantized weights round inputs as candle does on the
+    /// device.
+    Stored,
+    /// All weights converted to 32-bit floats, inputs not rounded; the reference for tests.
+    F32,
+}
 
 /// Number of rows converted to floats at a time while loading.
 const ROWS_AT_ONCE: usize = 4096;

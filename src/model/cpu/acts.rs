@@ -3,7 +3,6 @@
 //! Rows of single tokens serve the vector kernels; [`TokenGroup`] interleaves 16 tokens for a matrix
 //! unit.
 
-use super::Kernel;
 use super::memory::{Pod, Shared};
 use super::rounding::Rounding;
 use super::tile::BLOCK;
@@ -91,10 +90,10 @@ impl Acts {
         Self { row, all: Shared::new(row * tokens), sixteens: None }
     }
 
-    /// Like [`Acts::new`], with interleaved 16-token groups too if `kernel` has a matrix unit.
-    pub fn for_kernel(kernel: &Kernel, cols: usize, tokens: usize) -> Self {
+    /// Like [`Acts::new`], with interleaved 16-token groups if `groups`, for a matrix unit.
+    pub fn new_grouped(cols: usize, tokens: usize, groups: bool) -> Self {
         let acts = Self::new(cols, tokens);
-        if kernel.sixteen.is_none() {
+        if !groups {
             return acts;
         }
         let n = acts.row * tokens.next_multiple_of(GROUP_TOKENS);

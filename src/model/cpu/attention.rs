@@ -12,12 +12,13 @@ use std::ops::Range;
 
 pub use self::paths::Paths;
 use self::paths::Visibility;
+use super::acts::{Acts, To};
 use super::cache::Cache;
+use super::kernel::{Kernel, WeightedSums};
 use super::lanes::{LANES, exp};
-use super::llama::WorkSplit;
 use super::memory::Shared;
 use super::tile::BLOCK;
-use super::{Acts, Kernel, To, WeightedSums};
+use super::work_split::WorkSplit;
 use crate::model::Config;
 
 /// Positions in one split of a long context. Fixed, because it is part of the summation order.

@@ -4,10 +4,10 @@
 //! so that on other CPUs a wrong kernel costs speed instead of correctness.
 #![allow(unsafe_code)]
 
-use super::acts::{GROUP_TOKENS, MAX_GROUPS, To};
+use super::acts::{Acts, GROUP_TOKENS, MAX_GROUPS, To};
+use super::kernel::{BySixteen, Kernel, TileOutput, WeightedSums};
 use super::rounding::Plain;
 use super::tile::{BLOCK, Packing, ROWS};
-use super::{Acts, BySixteen, Kernel, TileOutput, WeightedSums};
 
 /// Number of blocks in a row.
 ///
@@ -73,7 +73,7 @@ pub(super) fn matches_reference(kernel: &Kernel, reference: &Kernel) -> bool {
         mixed ^ (mixed >> 13)
     };
     let most = if kernel.sixteen.is_some() { MAX_GROUPS * GROUP_TOKENS } else { kernel.tokens };
-    let acts = Acts::for_kernel(kernel, BLOCKS * BLOCK, most);
+    let acts = Acts::new_grouped(BLOCKS * BLOCK, most, kernel.sixteen.is_some());
     for t in 0..most {
         let row: Vec<f32> =
             (0..BLOCKS * BLOCK).map(|_| number() as f32 / 2f32.powi(31) - 1.0).collect();

@@ -8,7 +8,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::quant::TensorFormat;
-use crate::model::load::{LoadError, recognize_placeholder};
+use crate::model::error::{LoadError, recognize_placeholder};
 
 const CURE_CUT: &str = "the file is cut off or damaged: fetch it again";
 

@@ -16,8 +16,8 @@ use rand_core::{Rng, SeedableRng};
 use super::gguf::{self, Gguf, Metadata, TensorEntry};
 use super::quant::TensorFormat;
 use super::{safetensors, shards};
-use crate::model::head::HeadForm;
-use crate::model::load::LoadError;
+use crate::model::error::LoadError;
+use crate::model::head_form::HeadForm;
 use crate::model::{Config, config};
 
 const EMBEDDING: &str = "token_embd.weight";

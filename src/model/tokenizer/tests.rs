@@ -4,6 +4,7 @@ use std::path::Path;
 
 use proptest::prelude::*;
 
+use super::vocabulary::{FILL_IN_STOPS, STOPS, Spelling};
 use super::*;
 use crate::model::format::gguf;
 

@@ -8,20 +8,11 @@ use candle_core::{DType, Tensor, Var};
 
 use super::super::linear::{Matrices, Products};
 use super::super::net::{Example, Net};
-use super::super::{TrainError, export};
+use super::super::{TrainError, rounding};
+use super::gradients::BatchGradients;
 use super::{Run, TrainSettings};
 use crate::model::HeadForm;
 use crate::model::cpu::dense;
-
-/// Loss and gradients of some texts.
-#[derive(Default)]
-pub(super) struct BatchGradients {
-    /// Loss in nats, over all depths.
-    pub loss: f64,
-    /// Weight of their entries, over all depths.
-    pub counted: f64,
-    pub grads: BTreeMap<&'static str, Tensor>,
-}
 
 /// Loss and gradients of one text, as computed by a thread.
 struct TextGradients {
@@ -51,7 +42,7 @@ impl Run<'_> {
     /// Gradients of these are used for the weights before rounding, as in `linear.rs`.
     pub(super) fn rounded_net(&self) -> Result<Net, TrainError> {
         let round = |(name, var): (&&'static str, &Var)| {
-            Ok((*name, Var::from_tensor(&export::round_on_device(name, var)?)?))
+            Ok((*name, Var::from_tensor(&rounding::round_on_device(name, var)?)?))
         };
         Ok(Net {
             sizes: self.net.sizes.clone(),

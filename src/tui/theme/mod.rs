@@ -1,10 +1,12 @@
 //! Themes: styles by role from TOML files, glyph sets, and adaptation to the terminal's abilities.
 
+mod built_in;
 mod colour;
 mod glyphs;
 mod parse;
 mod role;
 
+pub use built_in::BUILT_IN;
 pub use colour::{ColorDepth, rgb};
 pub use glyphs::{ASCII, Glyphs, UNICODE};
 pub use parse::ThemeError;
@@ -58,16 +60,6 @@ impl TerminalAbilities {
         }
     }
 }
-
-/// Built-in themes: name and TOML source.
-pub const BUILT_IN: [(&str, &str); 6] = [
-    ("dark", include_str!("../../../themes/dark.toml")),
-    ("light", include_str!("../../../themes/light.toml")),
-    ("safe-dark", include_str!("../../../themes/safe-dark.toml")),
-    ("safe-light", include_str!("../../../themes/safe-light.toml")),
-    ("contrast", include_str!("../../../themes/contrast.toml")),
-    ("mono", include_str!("../../../themes/mono.toml")),
-];
 
 impl Theme {
     /// Loads a theme by name or by path.

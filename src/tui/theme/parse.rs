@@ -9,7 +9,8 @@ use ratatui::style::{Color, Modifier, Style};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::{BUILT_IN, Glyphs, Role, UNICODE, colour};
+use super::built_in::BUILT_IN;
+use super::{Glyphs, Role, UNICODE, colour};
 
 /// Reason why a theme can't be used, in one line: place, problem, fix.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

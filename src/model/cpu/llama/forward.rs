@@ -2,18 +2,17 @@
 
 use std::ops::Range;
 
-use super::super::Acts;
-use super::super::acts::{GROUP_TOKENS, To};
+use super::super::acts::{Acts, GROUP_TOKENS, To};
 use super::super::attention::{Attention, Paths};
 use super::super::cache::Cache;
 use super::super::hidden::Hidden;
 use super::super::input_stage::{self, States};
 use super::super::lanes::LANES;
 use super::super::pool::Worker;
-use super::super::scratch::Scratch;
+use super::super::scratch::{MAX_SOLO_TOKENS, Scratch, feed_blocks};
 use super::super::stages::{Clock, Stage};
 use super::super::tile::{BLOCK, ROWS};
-use super::work_split::WorkSplit;
+use super::super::work_split::WorkSplit;
 use super::{AttentionWeights, Layer, Llama};
 use crate::tree::TokenId;
 
@@ -60,10 +59,10 @@ impl Llama {
         let (c, w, k, m) = (&self.config, s.widths, self.kernel, pass.tokens.len());
         let clock = Clock::start(s.stages.as_ref());
         let solo = m <= MAX_SOLO_TOKENS;
-        let share = WorkSplit::for_pass(self, worker, pass, far);
+        let share = self.split_pass(worker, pass, far);
         match (&self.front, pass.states) {
             (Some(front), Some((states, room))) => {
-                front.work(self, worker, pass, states, room, s);
+                self.run_input_stage(front, worker, pass, states, room, s);
                 clock.lap(Stage::Input);
             }
             _ => {
@@ -350,16 +349,6 @@ impl Llama {
         }
     }
 }
-
-/// Number of blocks of gates and ups that are computed before their product is quantized.
-///
-/// Chosen so that those of `m` tokens stay in L1, and a single token needs few calls.
-pub(in super::super) fn feed_blocks(m: usize) -> usize {
-    (64 / m.max(1)).max(2)
-}
-
-/// Maximum number of tokens that each thread quantizes for itself.
-pub(in super::super) const MAX_SOLO_TOKENS: usize = 2;
 
 /// Passes of more tokens measure the distance between threads.
 ///

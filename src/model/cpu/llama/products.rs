@@ -2,19 +2,19 @@
 
 use std::ops::Range;
 
-use super::super::acts::{GROUP_TOKENS, MAX_GROUPS};
+use super::super::acts::{Acts, GROUP_TOKENS, MAX_GROUPS};
+use super::super::kernel::TileOutput;
 use super::super::memory::Shared;
 use super::super::tile::{PackedMatrix, ROWS};
-use super::super::{Acts, TileOutput};
+use super::super::work_split::WorkSplit;
 use super::Llama;
-use super::work_split::WorkSplit;
 
 impl Llama {
     /// Computes this thread's tiles of several matrices with the same input.
     ///
     /// Each matrix comes with its column offset in the rows of `out` (array, stride, add to
     /// existing values).
-    pub(in super::super) fn products(
+    pub(super) fn products(
         &self,
         share: &WorkSplit,
         mats: &[(&PackedMatrix, usize)],
