@@ -45,7 +45,7 @@ impl NotFinite {
                 "the logit of token {token} is not finite: the weights are damaged: compare them with their checksum (speclight \
                  models verify)"
             ),
-            None => "no logits came from the device: try --device cpu".into(),
+            None => "no logits came from the device".into(),
         }
     }
 }

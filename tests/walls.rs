@@ -157,6 +157,62 @@ fn violations_are_detected() {
     }
 }
 
+/// Parts of `src` that may name an option such as `--budget`: the command line, and those that
+/// call another program, or tell how a server has to be started.
+const OPTION_NAMES_ALLOWED: &[&str] = &[
+    "main.rs",
+    "cli/",
+    "attach/llama.rs",
+    "attach/sglang.rs",
+    "attach/vllm.rs",
+    // llama-gguf-split
+    "model/config.rs",
+    // pip
+    "registry/pypi.rs",
+];
+
+/// Returns the options that a line of code names; comments of whole lines are skipped.
+fn option_names(line: &str) -> Vec<&str> {
+    if line.trim_start().starts_with("//") {
+        return Vec::new();
+    }
+    let words = line.split(|c: char| !c.is_alphanumeric() && c != '-');
+    let option = |word: &&str| {
+        word.strip_prefix("--").is_some_and(|name| name.starts_with(|c: char| c.is_alphabetic()))
+    };
+    words.filter(option).collect()
+}
+
+#[test]
+fn only_the_command_line_names_its_options() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut all = Vec::new();
+    files(&src, &mut all);
+    let mut found = Vec::new();
+    for file in &all {
+        let path = file.strip_prefix(&src).unwrap().to_str().unwrap().replace('\\', "/");
+        if OPTION_NAMES_ALLOWED.iter().any(|part| path.starts_with(part)) {
+            continue;
+        }
+        let code = fs::read_to_string(file).unwrap();
+        for (number, line) in code.lines().enumerate() {
+            found.extend(
+                option_names(line).iter().map(|name| format!("{path}:{}: {name}", number + 1)),
+            );
+        }
+    }
+    assert_eq!(found, Vec::<String>::new(), "src/cli/errors.rs adds the fix to an error");
+}
+
+#[test]
+fn options_in_texts_are_detected() {
+    assert_eq!(option_names("bail!(\"the device failed: give --device cpu\");"), ["--device"]);
+    // A text of several lines.
+    assert_eq!(option_names("     or give another --state\");"), ["--state"]);
+    assert_eq!(option_names("a -- b, --, a--b, ---, -x"), Vec::<&str>::new());
+    assert_eq!(option_names("    /// Lines of `run --json`."), Vec::<&str>::new());
+}
+
 /// Words of no meaning outside of this program, or with a standard term to use instead.
 const PRIVATE_WORDS: &[&str] = &[
     "law",

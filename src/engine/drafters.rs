@@ -3,9 +3,8 @@
 //! A drafter is left out when its prerequisites are missing: a draft model, a head, or an external
 //! command.
 
-use anyhow::anyhow;
-
 use super::EngineOptions;
+use super::settings::BadSetting;
 use crate::draft::{
     DRAFTERS, Drafter, Eagle, EarlyExit, External, Mix, ModelDrafter, Ngram, NoDraft, Oracle,
     Suffix,
@@ -91,12 +90,9 @@ impl DrafterBuilder<'_> {
     fn mix(&self, name: &'static str, asked: Option<&[String]>) -> anyhow::Result<Mix> {
         let mut members = Vec::new();
         for name in asked.into_iter().flatten() {
-            members.push(self.one(name)?.ok_or_else(|| {
-                anyhow!(
-                    "--mix {name}: this run has no such drafter (model needs --draft-model, external --external, eagle a head for \
-                     the model)"
-                )
-            })?);
+            members.push(
+                self.one(name)?.ok_or_else(|| BadSetting::NoMember { member: name.clone() })?,
+            );
         }
         if asked.is_none() {
             for names in [MIXED, MIXED_WITHOUT_HEAD, MIXED_WITHOUT_EXIT] {

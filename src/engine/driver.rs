@@ -20,7 +20,6 @@ use super::machine_load::LoadWatch;
 use super::step_search::StepSearch;
 use super::{Command, EngineOptions, Event, Pace, Prompt, Session};
 use crate::model::device::default_threads;
-use crate::sanitize::format_error_chain;
 use crate::telemetry::{Ending, StepSettings};
 use crate::theory::cost::CostCurve;
 use crate::theory::pass_times::median;
@@ -77,7 +76,7 @@ pub fn drive(
     sink: &mut dyn FnMut(Event) -> bool,
 ) {
     drive_with(options, orders, sink, |options, tell| {
-        load(options, tell).map_err(|error| format_error_chain(&error))
+        load(options, tell).map_err(|error| (options.error_format.0)(&error))
     });
 }
 

@@ -164,17 +164,21 @@ impl Session {
     /// force.
     pub fn set(&mut self, settings: StepSettings) -> Result<(), BadSetting> {
         let shape = settings.check()?;
-        let drafter = self.drafters.iter().position(|d| d.name() == settings.drafter).ok_or_else(|| {
-            if settings.drafter == "model" {
-                return BadSetting("the drafter \"model\" needs a second model: start with --draft-model NAME or PATH".into());
-            }
-            if settings.drafter == "eagle" {
-                let cure = "none comes with this model: train one with speclight train, and give it with --head FILE";
-                return BadSetting(format!("the drafter \"eagle\" needs a head; {cure}"));
-            }
-            let names: Vec<_> = self.drafters.iter().map(|d| d.name()).collect();
-            BadSetting(format!("there is no drafter {:?} in this run: give one of {}", settings.drafter, names.join(", ")))
-        })?;
+        let drafter =
+            self.drafters.iter().position(|d| d.name() == settings.drafter).ok_or_else(|| {
+                if settings.drafter == "model" {
+                    return BadSetting::NoDraftModel;
+                }
+                if settings.drafter == "eagle" {
+                    return BadSetting::NoHead;
+                }
+                let names: Vec<_> = self.drafters.iter().map(|d| d.name()).collect();
+                BadSetting::Value(format!(
+                    "there is no drafter {:?} in this run: give one of {}",
+                    settings.drafter,
+                    names.join(", ")
+                ))
+            })?;
         if drafter != self.drafter {
             // The drafter may have seen another text, or only an earlier part of this one. `begin`
             // passes it the whole text.

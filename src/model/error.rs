@@ -21,6 +21,14 @@ pub enum LoadError {
         /// Fix that the message suggests to the user.
         cure: String,
     },
+    /// The chat template is invalid, rejects the message, or exceeds a limit.
+    #[error("{}: the chat template fails: {why}", path.display())]
+    Template {
+        /// Path of the file with the template.
+        path: PathBuf,
+        /// Reason, as the template engine gives it.
+        why: String,
+    },
     /// The device failed while the model was loaded.
     #[error("the device failed while the model was loaded: {0}")]
     Device(#[from] candle_core::Error),
