@@ -15,7 +15,7 @@ const RESTRICTED_NAMES: &[(&str, &[&str])] = &[
     ("candle_core", &["engine/", "model/", "train/"]),
     ("candle_nn", &["model/", "train/"]),
     ("tokenizers", &["model/"]),
-    ("model::", &["cli/", "draft/", "engine/", "fuzzing/", "model/", "train/"]),
+    ("model::", &["cli/", "draft/", "engine/", "fuzzing/", "model/", "study/bench/", "train/"]),
     ("unsafe", &["model/cpu/"]),
 ];
 
@@ -53,6 +53,8 @@ const OUTPUT_NAMES: &[(&str, &[&str])] = &[
             "cli/run/mod.rs",
             "cli/train/mod.rs",
             "draft/drafters/external/",
+            // Of a child process.
+            "model/cpu/features.rs",
             "registry/",
         ],
     ),

@@ -31,14 +31,13 @@ mod train;
 
 pub use arguments::{Cli, Command};
 pub use attach::AttachOptions;
-pub use bench::{BenchOptions, bandwidth, steady};
+pub use bench::BenchOptions;
 pub use compare::CompareOptions;
 pub use completions::CompletionsOptions;
 pub use errors::{format_usage_error, is_broken_pipe, one_line, report_panics, warn};
 pub use export::ExportOptions;
 pub use import::ImportOptions;
 pub use interrupt::prepare_signals;
-pub use machine::{cpu_name, features as cpu_features};
 pub use models::{Action, ModelsOptions};
 pub use options::{DecodeOptions, MonitorOptions, RunOptions};
 pub use plot::PlotOptions;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::attach::import::Imported;
 use crate::attach::lines::AttachSummaryLine;
 use crate::attach::{self, Counters};
-use crate::cli::bench::{compare, report::BenchReport};
+use crate::cli::bench::{read_report, text as bench_text};
 use crate::cli::plot::draw;
 use crate::cli::prompts;
 use crate::draft::Limits;
@@ -325,8 +325,8 @@ pub fn plot_table(bytes: &[u8], _: &Path) -> bool {
 /// Earlier result of `bench` that a new one is compared with.
 pub fn bench_report(bytes: &[u8], folder: &Path) -> bool {
     let path = file(folder, "bench.json", bytes);
-    let Some(report) = accept_any(BenchReport::read(&path)) else { return false };
-    for text in [report.text(), compare::text(&report, &report)] {
+    let Some(report) = accept_any(read_report(&path)) else { return false };
+    for text in [bench_text::report(&report), bench_text::comparison(&report, &report)] {
         sanitize_lines(&text);
     }
     true

@@ -23,6 +23,7 @@ pub mod dense;
 mod dispatch;
 #[cfg(all(test, target_arch = "x86_64"))]
 mod emulation;
+mod features;
 #[cfg(feature = "cuda")]
 pub(super) mod gpu_memory;
 mod hidden;
@@ -45,6 +46,7 @@ mod tile;
 mod work_split;
 
 pub use decoder::{CpuDecoder, MAX_BATCH_TOKENS};
+pub use features::{cpu_features, cpu_name};
 pub use kernel::Kernel;
 pub use llama::Llama;
 pub use pool::Pool;
