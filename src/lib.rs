@@ -20,6 +20,7 @@
 
 pub mod attach;
 pub mod cli;
+mod csv_row;
 pub mod distribution;
 pub mod draft;
 pub mod engine;
