@@ -221,10 +221,10 @@ impl<'a> TokenDist<'a> {
         if let Some(k) = warp.top_k.filter(|&k| k < logits.len()) {
             law.last = Some(law.nth(k.max(1) - 1));
         }
-        law.normalise();
+        law.normalize();
         if warp.top_p < 1.0 {
             law.last = Some(law.nucleus(f64::from(warp.top_p.max(0.0))));
-            law.normalise();
+            law.normalize();
         }
         Ok(law)
     }
@@ -247,7 +247,7 @@ impl<'a> TokenDist<'a> {
     /// Returns the distribution of the same logits at temperature 1, over the whole vocabulary.
     pub fn to_unmodified(&self) -> TokenDist<'a> {
         let mut law = TokenDist { inv_t: 1.0, last: None, ..self.clone() };
-        law.normalise();
+        law.normalize();
         law
     }
 
@@ -564,7 +564,7 @@ impl<'a> TokenDist<'a> {
     }
 
     /// Computes the normalizer, and the sums that the moments need, over the support.
-    fn normalise(&mut self) {
+    fn normalize(&mut self) {
         let [z, s1, s2] = self.sums(
             #[inline(always)]
             |z, e| [e, z * e, z * z * e],

@@ -16,7 +16,7 @@ fn terminal() -> Finding {
 
     let var = |name: &str| std::env::var(name).ok();
     let abilities = TerminalAbilities::from_env(false, None, var);
-    let colours = abilities.depth.describe();
+    let colors = abilities.depth.describe();
     let characters = if abilities.ascii { "ASCII" } else { "UTF-8" };
     let term = var("TERM")
         .filter(|term| !term.is_empty())
@@ -30,7 +30,7 @@ fn terminal() -> Finding {
     let size = crossterm::terminal::size().ok();
     let said = size
         .map_or_else(|| "unknown size".to_owned(), |(width, height)| format!("{width}x{height}"));
-    let said = format!("{said}, {term}, {colours}, {characters}");
+    let said = format!("{said}, {term}, {colors}, {characters}");
     match size {
         Some((width, height)) if width < 40 || height < 12 => Finding::warn(
             "terminal",

@@ -279,15 +279,15 @@ mod tests {
         ] {
             assert!(any(pointer), "no line has {pointer}");
         }
-        let mut spoilt = 0;
+        let mut spoiled = 0;
         for line in &lines {
             assert!(schema.is_valid(line), "{}: {line}", schema.validate(line).unwrap_err());
             for (how, wrong) in invalid_variants(line) {
                 assert!(!schema.is_valid(&wrong), "{how} passes: {wrong}");
-                spoilt += 1;
+                spoiled += 1;
             }
         }
-        assert!(spoilt > 500, "{spoilt}");
+        assert!(spoiled > 500, "{spoiled}");
     }
 
     #[test]

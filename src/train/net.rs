@@ -257,10 +257,10 @@ impl Net {
                 let weigh =
                     (Tensor::from_slice(shares, (shares.len(), 1), logits.device())? * mass)?;
                 let back = slope.matmul(&output.detach())?.broadcast_mul(&weigh)?;
-                let learnt = slope.t()?.matmul(&input.broadcast_mul(&weigh)?)?;
+                let learned = slope.t()?.matmul(&input.broadcast_mul(&weigh)?)?;
                 // Row by row first: a device computes each sum on one of its processors.
                 let sum = |x: Tensor| x.sum(1)?.sum_all();
-                let term = (sum((&depth.normed * back)?)? + sum((output * learnt)?)?)?;
+                let term = (sum((&depth.normed * back)?)? + sum((output * learned)?)?)?;
                 Ok(Loss { term, counted: whole(given, mass, &logits, &chances, counts)? })
             }
         }

@@ -235,7 +235,7 @@ impl<'a> Run<'a> {
                 Some(head) => run.initialize_from_head(head, target)?,
                 None => {
                     run.choose_tokens()?;
-                    run.initialise(target)?;
+                    run.initialize(target)?;
                 }
             }
         }

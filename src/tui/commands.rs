@@ -603,7 +603,7 @@ fn set(state: &mut State, effects: &mut Vec<Effect>, change: impl FnOnce(&mut St
 }
 
 /// Returns the entry `by` places after `present`, wrapping around at both ends.
-fn neighbour<'a>(list: &'a [String], present: &str, by: isize) -> Option<&'a String> {
+fn neighbor<'a>(list: &'a [String], present: &str, by: isize) -> Option<&'a String> {
     let at = list.iter().position(|x| x == present).unwrap_or(0) as isize;
     list.get((at + by).rem_euclid(list.len().max(1) as isize) as usize)
 }
@@ -627,7 +627,7 @@ fn drafter(state: &mut State, effects: &mut Vec<Effect>, by: isize) {
     let mut cycle = info.drafters.clone();
     cycle.sort_by_key(|name| CYCLE.iter().position(|known| known == name).unwrap_or(CYCLE.len()));
     set(state, effects, |s| {
-        if let Some(name) = neighbour(&cycle, &s.drafter, by) {
+        if let Some(name) = neighbor(&cycle, &s.drafter, by) {
             s.drafter.clone_from(name);
         }
     });
@@ -644,7 +644,7 @@ fn shape(state: &mut State, effects: &mut Vec<Effect>) {
     set(state, effects, |s| {
         let mut shapes = info.shapes.clone();
         shapes.retain(|name| allowed(name, s.verify));
-        if let Some(name) = neighbour(&shapes, &s.shape, 1) {
+        if let Some(name) = neighbor(&shapes, &s.shape, 1) {
             s.shape.clone_from(name);
         }
     });

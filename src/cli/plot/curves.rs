@@ -43,7 +43,7 @@ pub struct Curve {
     /// Text in the legend.
     pub label: String,
     /// Color of line and marks.
-    pub colour: Color,
+    pub color: Color,
     /// Style of line and marks.
     pub look: CurveStyle,
     /// Points (log2 B, value), in order of B.
@@ -161,9 +161,9 @@ fn title(set: &SetRows) -> String {
 /// Panel of accepted drafted tokens per step: ceilings and drafters over the budget.
 pub fn accepted(set: &SetRows) -> Panel {
     let ceiling =
-        |label: &str, colour, look, of: fn(&crate::cli::study::CeilingRow) -> Option<f64>| Curve {
+        |label: &str, color, look, of: fn(&crate::cli::study::CeilingRow) -> Option<f64>| Curve {
             label: label.to_owned(),
-            colour,
+            color,
             look,
             points: points(set.ceilings.iter().map(|c| (c.budget, of(c)))),
             intervals: Vec::new(),
@@ -177,7 +177,7 @@ pub fn accepted(set: &SetRows) -> Panel {
     ];
     curves[4].intervals = intervals(set.ceilings.iter().map(|c| (c.budget, c.fluid)));
     let mut reached: f64 = 0.0;
-    for (name, colour) in drafters(set) {
+    for (name, color) in drafters(set) {
         let rows = || set.drafters.iter().filter(|row| row.drafter == name);
         let expected = points(rows().map(|row| (row.budget, Some(row.expected.value))));
         let seen = points(rows().map(|row| (row.budget, Some(row.accepted.value))));
@@ -187,14 +187,14 @@ pub fn accepted(set: &SetRows) -> Panel {
         let name = short(name);
         curves.push(Curve {
             label: format!("{name}: E[X|T]"),
-            colour,
+            color,
             look: CurveStyle::Marked,
             points: expected,
             intervals: ends,
         });
         curves.push(Curve {
             label: format!("{name}: accepted"),
-            colour,
+            color,
             look: CurveStyle::Points,
             points: seen,
             intervals: Vec::new(),
@@ -225,10 +225,10 @@ pub fn speed(set: &SetRows) -> Panel {
     for machine in &set.machines {
         let points = points(budgets.iter().copied().zip(machine.speed_up.iter().map(|x| Some(*x))));
         let most = points.iter().map(|p| p.1).fold(0.0, f64::max);
-        let (colour, look) = match others.next().filter(|_| !machine.measured) {
-            Some((colour, dash)) => {
+        let (color, look) = match others.next().filter(|_| !machine.measured) {
+            Some((color, dash)) => {
                 elsewhere = elsewhere.max(most);
-                (colour, CurveStyle::Dashed(dash))
+                (color, CurveStyle::Dashed(dash))
             }
             None => {
                 here = here.max(most);
@@ -236,16 +236,16 @@ pub fn speed(set: &SetRows) -> Panel {
             }
         };
         let label = format!("ceiling, {}", short(&machine.name));
-        curves.push(Curve { label, colour, look, points, intervals: Vec::new() });
+        curves.push(Curve { label, color, look, points, intervals: Vec::new() });
     }
-    for (name, colour) in drafters(set) {
+    for (name, color) in drafters(set) {
         let rows = set.drafters.iter().filter(|row| row.drafter == name);
         let points = points(rows.map(|row| (row.budget, row.timed.map(|timed| timed.speed_up))));
         here = points.iter().map(|p| p.1).fold(here, f64::max);
         let label = format!("{}, measured", short(name));
         curves.push(Curve {
             label,
-            colour,
+            color,
             look: CurveStyle::Marked,
             points,
             intervals: Vec::new(),
@@ -258,7 +258,7 @@ pub fn speed(set: &SetRows) -> Panel {
         let (label, points) = ("plain decoding".to_owned(), vec![(least, 1.0), (most, 1.0)]);
         curves.push(Curve {
             label,
-            colour: GRAY,
+            color: GRAY,
             look: CurveStyle::Dashed(2),
             points,
             intervals: Vec::new(),

@@ -25,7 +25,7 @@ const ROWS_AT_ONCE: usize = 4096;
 /// Weight matrix, quantized as in its file or as floats.
 #[derive(Debug)]
 pub(super) enum Matrix {
-    Quantised(QTensor),
+    Quantized(QTensor),
     /// Floats of any type, (rows, columns).
     Plain(Tensor),
 }
@@ -71,13 +71,13 @@ impl Matrix {
         let mut bytes = Vec::new();
         weights.read_rows(name, 0..info.rows, &mut bytes)?;
         let storage = QStorage::from_data(Cow::Owned(bytes), device, ggml_type(info.kind))?;
-        Ok(Matrix::Quantised(QTensor::new(storage, (info.rows, info.cols))?))
+        Ok(Matrix::Quantized(QTensor::new(storage, (info.rows, info.cols))?))
     }
 
     /// Multiplies the rows of `xs` (n, columns) with the matrix; returns F32, (n, rows).
     pub fn forward(&self, xs: &Tensor) -> Result<Tensor> {
         match self {
-            Matrix::Quantised(weights) => xs.apply_op1_no_bwd(weights),
+            Matrix::Quantized(weights) => xs.apply_op1_no_bwd(weights),
             Matrix::Plain(weights) => {
                 xs.to_dtype(weights.dtype())?.matmul(&weights.t()?)?.to_dtype(DType::F32)
             }
@@ -87,7 +87,7 @@ impl Matrix {
     /// Looks up the rows `ids`, in F32: (ids, columns).
     pub fn lookup_rows(&self, ids: &Tensor) -> Result<Tensor> {
         match self {
-            Matrix::Quantised(weights) => weights.embedding(ids)?.to_dtype(DType::F32),
+            Matrix::Quantized(weights) => weights.embedding(ids)?.to_dtype(DType::F32),
             Matrix::Plain(weights) => weights.index_select(ids, 0)?.to_dtype(DType::F32),
         }
     }

@@ -169,7 +169,7 @@ impl Acts {
     #[inline(always)]
     pub unsafe fn put_block<R: Rounding>(to: To, b: usize, values: &[f32; BLOCK]) {
         // SAFETY: guaranteed by the caller.
-        unsafe { Self::store(to, b, R::quantise(values)) };
+        unsafe { Self::store(to, b, R::quantize(values)) };
     }
 
     /// Quantizes several blocks to the given places relative to `to`.
@@ -183,13 +183,13 @@ impl Acts {
         for (pair, [first, second]) in pairs.iter().zip(places) {
             // SAFETY: guaranteed by the caller, here and below.
             unsafe {
-                let rounded = R::quantise_two(pair);
+                let rounded = R::quantize_two(pair);
                 Self::store(To { row: to.row + first.0, ..to }, first.1, rounded[0]);
                 Self::store(To { row: to.row + second.0, ..to }, second.1, rounded[1]);
             }
         }
         for (block, at) in single.iter().zip(last) {
-            unsafe { Self::store(To { row: to.row + at.0, ..to }, at.1, R::quantise(block)) };
+            unsafe { Self::store(To { row: to.row + at.0, ..to }, at.1, R::quantize(block)) };
         }
     }
 

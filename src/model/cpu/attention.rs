@@ -110,7 +110,7 @@ pub struct Attention<'a> {
     /// Cosines, then sines, for each position.
     pub angles: &'a [f32],
     /// Set if the two values of a rotated pair are adjacent.
-    pub neighbours: bool,
+    pub neighbors: bool,
     /// Uncommitted nodes on the path to each token, from the context down.
     pub paths: &'a Paths,
     /// Destination of the results, in rows of `out_stride`.
@@ -241,7 +241,7 @@ impl Attention<'_> {
             let angles = &self.angles[self.positions[t] * hd..][..hd];
             // SAFETY: the CPU has the kernel's instructions.
             unsafe {
-                (self.kernel.rotate)(query, angles, self.neighbours, 1.0 / (hd as f32).sqrt())
+                (self.kernel.rotate)(query, angles, self.neighbors, 1.0 / (hd as f32).sqrt())
             };
         }
         scores.fill(0.0);

@@ -149,11 +149,11 @@ pub unsafe fn share<R: Rounding>(
 /// 3.4.2).
 ///
 /// `angles` holds the cosines of all pairs, then the sines. The two values of a pair are
-/// adjacent if `neighbours` is set, and half a head apart otherwise.
+/// adjacent if `neighbors` is set, and half a head apart otherwise.
 #[inline(always)]
-pub fn rotate(x: &mut [f32], angles: &[f32], neighbours: bool, factor: f32) {
+pub fn rotate(x: &mut [f32], angles: &[f32], neighbors: bool, factor: f32) {
     let (cos, sin) = angles.split_at(x.len() / 2);
-    if neighbours {
+    if neighbors {
         for ((pair, &c), &s) in x.chunks_exact_mut(2).zip(cos).zip(sin) {
             let (a, b) = (pair[0] * factor, pair[1] * factor);
             (pair[0], pair[1]) = (a * c - b * s, a * s + b * c);

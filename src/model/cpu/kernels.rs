@@ -64,8 +64,8 @@ macro_rules! lanes_of {
                 super::super::lanes::join(sums, keep, more, factor);
             }
             $(#[target_feature(enable = $feature)])?
-            pub unsafe fn rotate(x: &mut [f32], angles: &[f32], neighbours: bool, factor: f32) {
-                between::rotate(x, angles, neighbours, factor);
+            pub unsafe fn rotate(x: &mut [f32], angles: &[f32], neighbors: bool, factor: f32) {
+                between::rotate(x, angles, neighbors, factor);
             }
         }
     };

@@ -91,7 +91,7 @@ pub struct Llama {
     /// Rotary frequency of each pair, in radians per position.
     frequencies: Vec<f32>,
     /// Set if the two values of a rotated pair are adjacent.
-    neighbours: bool,
+    neighbors: bool,
     /// Formats that were requantized to 8 bits, since they have no packing of their own.
     rounded: Vec<TensorFormat>,
     /// Input stage of a drafting head, in place of an embedding.
@@ -232,7 +232,7 @@ impl Llama {
             head,
             embedding,
             frequencies: rope::frequencies(&config, weights.rope_factors()),
-            neighbours: weights.rope_interleaved(),
+            neighbors: weights.rope_interleaved(),
             rounded,
             front,
             #[cfg(test)]

@@ -103,7 +103,7 @@ impl Run<'_> {
     /// The layer starts as the target's last, the output as the target's own, and the fused state
     /// as the last of the hidden states. An adapter's layer starts as the one that would read its
     /// states next.
-    pub(super) fn initialise(&mut self, weights: &Weights) -> Result<(), TrainError> {
+    pub(super) fn initialize(&mut self, weights: &Weights) -> Result<(), TrainError> {
         let sizes = self.net.sizes.clone();
         let mut rng = ChaCha8Rng::seed_from_u64(self.options.seed);
         let layers = weights.config().layers;

@@ -53,26 +53,26 @@ impl Run<'_> {
     /// Computes the gradients of examples one after another, each of many texts.
     fn learn_on_gpu(&self, examples: &[Example]) -> Result<BatchGradients, TrainError> {
         let net = self.rounded_net()?;
-        let mut learnt = BatchGradients::default();
+        let mut learned = BatchGradients::default();
         let mut losses = Vec::new();
         for example in examples {
             let (store, loss, counted) = backpropagate(&net, example, &self.options, None)?;
             losses.push(loss);
-            learnt.counted += counted;
+            learned.counted += counted;
             for (name, var) in &net.vars {
                 let Some(grad) = store.get(var.as_tensor()) else { continue };
-                let sum = match learnt.grads.remove(name) {
+                let sum = match learned.grads.remove(name) {
                     None => grad.clone(),
                     Some(sum) => (sum + grad)?,
                 };
-                learnt.grads.insert(*name, sum);
+                learned.grads.insert(*name, sum);
             }
         }
         // Read once everything is queued: each read waits for the device.
         for loss in losses {
-            learnt.loss += f64::from(loss.to_scalar::<f32>()?);
+            learned.loss += f64::from(loss.to_scalar::<f32>()?);
         }
-        Ok(learnt)
+        Ok(learned)
     }
 
     /// Computes the gradients with one text per thread.
@@ -103,12 +103,12 @@ impl Run<'_> {
             parts
         });
         parts.sort_by_key(|(i, _)| *i);
-        let (mut learnt, mut grads) =
+        let (mut learned, mut grads) =
             (BatchGradients::default(), BTreeMap::<&'static str, Vec<f32>>::new());
         for (_, part) in parts {
             let part = part?;
-            learnt.loss += part.loss;
-            learnt.counted += part.counted;
+            learned.loss += part.loss;
+            learned.counted += part.counted;
             for (name, grad) in part.grads {
                 match grads.get_mut(name) {
                     None => drop(grads.insert(name, grad)),
@@ -118,9 +118,9 @@ impl Run<'_> {
         }
         for (name, grad) in grads {
             let Some(var) = self.net.vars.get(name) else { continue };
-            learnt.grads.insert(name, Tensor::from_vec(grad, var.shape(), var.device())?);
+            learned.grads.insert(name, Tensor::from_vec(grad, var.shape(), var.device())?);
         }
-        Ok(learnt)
+        Ok(learned)
     }
 
     fn part(

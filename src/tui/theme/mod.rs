@@ -1,13 +1,13 @@
 //! Themes: styles by role from TOML files, glyph sets, and adaptation to the terminal's abilities.
 
 mod built_in;
-mod colour;
+mod color;
 mod glyphs;
 mod parse;
 mod role;
 
 pub use built_in::BUILT_IN;
-pub use colour::{ColorDepth, rgb};
+pub use color::{ColorDepth, rgb};
 pub use glyphs::{ASCII, Glyphs, UNICODE};
 pub use parse::ThemeError;
 pub use role::Role;
@@ -99,7 +99,7 @@ impl Theme {
 
     fn fitted(sheet: &parse::Sheet, terminal: &TerminalAbilities) -> Theme {
         let fit = |c: Option<Color>| {
-            c.map(|c| colour::fit(c, terminal.depth)).filter(|_| terminal.depth != ColorDepth::None)
+            c.map(|c| color::fit(c, terminal.depth)).filter(|_| terminal.depth != ColorDepth::None)
         };
         let style = |role: &Role| {
             let style = sheet.style(role.name());

@@ -184,7 +184,7 @@ impl Llama {
             stride: row,
             positions: pass.positions,
             angles: pass.angles,
-            neighbours: self.neighbours,
+            neighbors: self.neighbors,
             paths: pass.paths,
             out: &s.attended,
             out_stride: w.q,
@@ -276,7 +276,7 @@ impl Llama {
             // belong to this thread; the CPU has the kernel's instructions.
             unsafe {
                 let key = s.qkv.write(at..at + c.head_dim);
-                (self.kernel.rotate)(key, angles, self.neighbours, 1.0);
+                (self.kernel.rotate)(key, angles, self.neighbors, 1.0);
                 (self.kernel.put_key)(cache, [layer, head, pass.slot + t], key);
             }
         }
