@@ -38,7 +38,7 @@ pub struct AttachRunLine<'a> {
     pub method: Option<&'a str>,
     /// Temperature of a probe's texts.
     pub temperature: Option<f64>,
-    /// Most probable tokens asked for with each position of a probe.
+    /// Most probable tokens requested with each position of a probe.
     pub top: Option<usize>,
     /// Reason why the bounds' assumptions are not met, where the engine shows one.
     pub outside: Option<&'a str>,

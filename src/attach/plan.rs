@@ -3,7 +3,7 @@
 use super::estimate::{ChainMark, Position};
 use crate::engine::Prompt;
 
-/// Tokens asked for by one request: at most, and at least where the total allows.
+/// Tokens requested at once: at most, and at least where the total allows.
 const REQUEST_TOKENS: std::ops::RangeInclusive<usize> = 32..=256;
 /// Requests among which the tokens are divided: intervals need several texts.
 const REQUESTS: usize = 16;
@@ -19,7 +19,7 @@ pub struct ProbeSettings {
     pub temperature: f64,
     /// Seed of the first request; the next ones count up.
     pub seed: u64,
-    /// Most probable tokens asked for with each position.
+    /// Most probable tokens requested with each position.
     pub top: usize,
     /// Positions to score, where that takes requests of their own.
     pub score: usize,
@@ -42,7 +42,7 @@ pub struct Request {
     pub temperature: f64,
     /// Seed of the server's sampler.
     pub seed: u64,
-    /// Most probable tokens asked for with each position.
+    /// Most probable tokens requested with each position.
     pub top: usize,
     /// True if the prompt is sent without a chat template.
     pub raw: bool,

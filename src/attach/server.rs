@@ -32,7 +32,7 @@ pub struct Capabilities {
     pub scrape: bool,
     /// True if prompts can be sent and steps read from the stream.
     pub probe: bool,
-    /// True if distributions have to be asked for in a second pass.
+    /// True if distributions have to be requested in a second pass.
     pub score: bool,
 }
 

@@ -218,7 +218,7 @@ pub struct VllmText {
     /// True if the text was drawn from the distributions that are reported: they are those at
     /// temperature 1.
     draws: bool,
-    /// Most probable tokens asked for.
+    /// Most probable tokens requested.
     listed: usize,
     chunks: Chunks,
     ids: Vec<u32>,

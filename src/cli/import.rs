@@ -25,7 +25,7 @@ pub struct ImportOptions {
     pub json: Option<PathBuf>,
 }
 
-/// Reads the files and writes what was asked for.
+/// Reads the files and writes the requested outputs.
 ///
 /// # Errors
 /// If a file can't be read, or has nothing to import.

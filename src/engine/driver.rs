@@ -50,8 +50,8 @@ const KEEP_COST: Duration = Duration::from_secs(30);
 /// Starts the engine on its own thread, named "engine".
 ///
 /// It loads the models and decodes the prompts in turn. `sink` receives every event and returns
-/// false if nobody listens anymore. The thread ends on [`Command::Quit`], when nobody listens, when
-/// the command sender is dropped, and after [`Event::Failed`] and [`Event::Finished`].
+/// false to stop the thread. It also ends on [`Command::Quit`], when the command sender is dropped,
+/// and after [`Event::Failed`] and [`Event::Finished`].
 ///
 /// # Panics
 /// If the system can't start a thread.

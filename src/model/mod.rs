@@ -178,7 +178,7 @@ impl Pass {
 pub struct Reductions {
     /// Sums for each temperature, then for each node of the pass.
     pub nodes: Vec<Vec<LogitSums>>,
-    /// Logit and rank of each token that was asked for.
+    /// Logit and rank of each token that was requested.
     ///
     /// The rank is the number of tokens with a higher logit, or an equal logit and a lower id.
     pub tokens: Vec<(f32, usize)>,

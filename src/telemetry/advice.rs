@@ -19,7 +19,7 @@
 //!
 //! t(b) is the measured cost of a pass; only its ratio counts, so that the times of these steps
 //! stay the reference. The first b - 1 nodes of a tree are the tree of budget b (`curve`). A
-//! smaller tree is also drafted faster, by an amount that these steps don't tell: d_i is kept, so
+//! smaller tree is also drafted faster, by an amount that these steps don't show: d_i is kept, so
 //! that the gain of a smaller budget is a lower bound. Budgets above the verified ones, and other
 //! drafters, are not predicted, since their trees were never seen.
 //!

@@ -150,7 +150,7 @@ pub struct Miss {
     /// Rank among the drafter's candidates at this node, 0 for the best. Null if it was not
     /// proposed.
     pub draft_rank: Option<usize>,
-    /// True if the drafter was asked for candidates at this node.
+    /// True if candidates of the drafter were requested at this node.
     pub asked: bool,
     /// True if the token is outside the drafter's vocabulary. `None` in records of versions that did
     /// not write it.

@@ -131,7 +131,7 @@ pub struct Draft {
     pub tree: TokenTree,
     /// Candidates proposed below nodes of the tree that are not in it.
     pub cut: Vec<Cut>,
-    /// True for each tree node below which the drafter was asked for candidates.
+    /// True for each tree node below which candidates were requested.
     pub asked: Vec<bool>,
     /// Distributions from which the children of each node were sampled. Empty if the children are
     /// the drafter's best candidates.
