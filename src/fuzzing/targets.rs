@@ -103,7 +103,7 @@ fn read_tensors(weights: &Weights) {
 
 /// A whole model in one file.
 pub fn gguf(bytes: &[u8], folder: &Path) -> bool {
-    accept(gguf_file::read(bytes, bytes.len() as u64, Path::new("model.gguf"))).is_some()
+    accept(gguf_file::read_header(bytes, bytes.len() as u64, Path::new("model.gguf"))).is_some()
         && load(&file(folder, "model.gguf", bytes))
 }
 

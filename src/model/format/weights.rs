@@ -115,14 +115,14 @@ impl Weights {
     /// # Errors
     /// As [`open`](Self::open).
     pub fn head_from_bytes(bytes: &[u8], name: &str, form: HeadForm) -> Result<Self, LoadError> {
-        let head = gguf::read(bytes, bytes.len() as u64, Path::new(name))?;
+        let head = gguf::read_header(bytes, bytes.len() as u64, Path::new(name))?;
         Self::of_gguf(head, Path::new(name), form.architecture(), GgufSource::Bytes(bytes))
     }
 
     fn open_gguf(path: &Path, architecture: &str) -> Result<Self, LoadError> {
         let file = File::open(path).map_err(|e| io_error(path, &e))?;
         let len = file.metadata().map_err(|e| io_error(path, &e))?.len();
-        let head = gguf::read(&file, len, path)?;
+        let head = gguf::read_header(&file, len, path)?;
         Self::of_gguf(head, path, architecture, GgufSource::File(file))
     }
 

@@ -91,7 +91,7 @@ fn string(text: &str) -> Vec<u8> {
 }
 
 fn read(bytes: &[u8]) -> Result<Tokenizer, LoadError> {
-    super::gguf::read(&gguf::read(bytes, bytes.len() as u64, Path::new("m.gguf"))?.metadata)
+    super::gguf::read(&gguf::read_header(bytes, bytes.len() as u64, Path::new("m.gguf"))?.metadata)
 }
 
 /// Texts and tokens from other implementations, over small vocabularies.
