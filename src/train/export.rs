@@ -13,6 +13,7 @@ use candle_core::quantized::gguf_file::{self, Value};
 use super::TrainError;
 use super::net::Net;
 use super::rounding::kind;
+use super::sizes::HeadTensor;
 use crate::tree::TokenId;
 
 /// Writes the head to `path` atomically; `card` describes its training in one line.
@@ -49,7 +50,7 @@ pub fn write(
         (key("after"), list(&mut after.iter().map(|&n| n as u32))),
     ];
     let mut tensors = Vec::new();
-    for (name, rows, cols) in s.tensors() {
+    for HeadTensor { name, rows, cols } in s.tensors() {
         let Some(var) = net.vars.get(name) else { continue };
         let kind = kind(name, cols);
         let shape = if rows == 1 {

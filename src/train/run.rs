@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use self::gradients::BatchGradients;
 #[cfg(test)]
-pub(super) use self::learning::backpropagate;
+pub(super) use self::learning::{Backpropagation, backpropagate};
 use super::adam::Adam;
 use super::corpus::Corpus;
 use super::net::Net;

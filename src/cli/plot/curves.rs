@@ -2,7 +2,7 @@
 
 use crate::cli::study::SetRows;
 use crate::sanitize::{self, Signs};
-use crate::theory::intervals::Estimate;
+use crate::theory::intervals::{Estimate, Interval};
 
 /// Blue of a palette that is distinguishable with any color vision.
 ///
@@ -37,6 +37,15 @@ pub enum CurveStyle {
     Points,
 }
 
+/// Error bar, parallel to the vertical axis.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ErrorBar {
+    /// Place on the horizontal axis, log2 B.
+    pub x: f64,
+    pub low: f64,
+    pub high: f64,
+}
+
 /// Curve of a panel.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Curve {
@@ -48,8 +57,8 @@ pub struct Curve {
     pub look: CurveStyle,
     /// Points (log2 B, value), in order of B.
     pub points: Vec<(f64, f64)>,
-    /// Error bars (log2 B, low, high).
-    pub intervals: Vec<(f64, f64, f64)>,
+    /// Error bars, in order of B.
+    pub intervals: Vec<ErrorBar>,
 }
 
 /// Panel of a figure.
@@ -88,8 +97,8 @@ impl Panel {
             if curve.points.is_empty() {
                 curve.label += ", above the axis";
             }
-            curve.intervals.retain(|i| i.1 <= top);
-            curve.intervals.iter_mut().for_each(|i| i.2 = i.2.min(top));
+            curve.intervals.retain(|bar| bar.low <= top);
+            curve.intervals.iter_mut().for_each(|bar| bar.high = bar.high.min(top));
         }
         panel
     }
@@ -124,10 +133,14 @@ fn points(all: impl Iterator<Item = (usize, Option<f64>)>) -> Vec<(f64, f64)> {
     points
 }
 
-fn intervals(all: impl Iterator<Item = (usize, Estimate)>) -> Vec<(f64, f64, f64)> {
+fn intervals(all: impl Iterator<Item = (usize, Estimate)>) -> Vec<ErrorBar> {
     let sound =
         |e: &Estimate| e.interval.filter(|i| 0.0 <= i.low && i.low <= i.high && i.high.is_finite());
-    all.filter_map(|(b, e)| sound(&e).and_then(|i| Some((log(b)?, i.low, i.high)))).collect()
+    let bar = |(b, e): (usize, Estimate)| {
+        let Interval { low, high } = sound(&e)?;
+        Some(ErrorBar { x: log(b)?, low, high })
+    };
+    all.filter_map(bar).collect()
 }
 
 /// Escapes a name from a file and shortens it to [`MAX_NAME_CHARS`] characters.
@@ -182,7 +195,8 @@ pub fn accepted(set: &SetRows) -> Panel {
         let expected = points(rows().map(|row| (row.budget, Some(row.expected.value))));
         let seen = points(rows().map(|row| (row.budget, Some(row.accepted.value))));
         let ends = intervals(rows().map(|row| (row.budget, row.expected)));
-        let highest = expected.iter().chain(&seen).map(|p| p.1).chain(ends.iter().map(|i| i.2));
+        let highest =
+            expected.iter().chain(&seen).map(|p| p.1).chain(ends.iter().map(|bar| bar.high));
         reached = highest.fold(reached, f64::max);
         let name = short(name);
         curves.push(Curve {

@@ -11,7 +11,7 @@ use plotters::coord::ranged1d::{KeyPointHint, NoDefaultFormatting, Ranged, Value
 use plotters::prelude::*;
 use plotters::style::{FontStyle, register_font};
 
-use super::curves::{Color as CurveColor, Curve, CurveStyle, Panel, accepted, speed};
+use super::curves::{Color as CurveColor, Curve, CurveStyle, ErrorBar, Panel, accepted, speed};
 use crate::cli::study::SetRows;
 
 /// Width of the picture and height of the panels of a set, in units.
@@ -185,10 +185,10 @@ fn draw_panel<DB: DrawingBackend>(
             CurveStyle::Points => {}
         }
         let bar =
-            |&(x, low, high): &(f64, f64, f64)| PathElement::new(vec![(x, low), (x, high)], style);
+            |bar: &ErrorBar| PathElement::new(vec![(bar.x, bar.low), (bar.x, bar.high)], style);
         chart.draw_series(curve.intervals.iter().map(bar))?;
         let cap = 0.008 * (to - from);
-        let caps = curve.intervals.iter().flat_map(|&(x, low, high)| [(x, low), (x, high)]);
+        let caps = curve.intervals.iter().flat_map(|bar| [(bar.x, bar.low), (bar.x, bar.high)]);
         chart.draw_series(
             caps.map(|(x, y)| PathElement::new(vec![(x - cap, y), (x + cap, y)], style)),
         )?;

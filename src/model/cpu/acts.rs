@@ -1,8 +1,9 @@
 //! Activations quantized to 8 bits in blocks of 32, for products with packed weights.
 //!
-//! Rows of single tokens serve the vector kernels; [`TokenGroup`] interleaves 16 tokens for a matrix
-//! unit.
+//! Rows of single tokens serve the vector kernels; [`TokenGroup`] interleaves 16 tokens for a
+//! matrix unit.
 
+use super::lanes::QuantizedBlock;
 use super::memory::{Pod, Shared};
 use super::rounding::Rounding;
 use super::tile::BLOCK;
@@ -193,12 +194,12 @@ impl Acts {
         }
     }
 
-    /// Stores a quantized block (quants, scale, sum) as block `b` after `to`.
+    /// Stores a quantized block as block `b` after `to`.
     ///
     /// # Safety
     /// As [`Self::put`].
     #[inline(always)]
-    unsafe fn store(to: To, b: usize, (quants, scale, sum): ([i8; BLOCK], f32, i32)) {
+    unsafe fn store(to: To, b: usize, (quants, scale, sum): QuantizedBlock) {
         let (acts, t, b) = (to.acts, to.row, to.first + b);
         debug_assert!(b < acts.row);
         let scaled_sum = scale * sum as f32;

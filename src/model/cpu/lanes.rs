@@ -11,13 +11,16 @@ use super::tile::BLOCK;
 /// It is part of the summation order, so it is the same for every instruction set.
 pub const LANES: usize = 16;
 
+/// Quants, scale, and sum of the quants of a block.
+pub type QuantizedBlock = ([i8; BLOCK], f32, i32);
+
 /// Quantizes 32 values to signed bytes; returns quants, scale and sum of the quants.
 ///
 /// The scale is max |x| / 127.
 ///
 /// A non-finite value makes the scale non-finite, so that it shows in everything computed from it.
 #[inline(always)]
-pub fn quantize(x: &[f32; BLOCK]) -> ([i8; BLOCK], f32, i32) {
+pub fn quantize(x: &[f32; BLOCK]) -> QuantizedBlock {
     // Compared as bits, magnitudes keep their order, with infinity and NaN above all others.
     let mut most = [0i32; LANES];
     for i in 0..LANES {

@@ -11,7 +11,7 @@
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 
-use super::lanes::{self, LANES};
+use super::lanes::{self, LANES, QuantizedBlock};
 use super::tile::BLOCK;
 
 /// Rounding operations of one instruction set, bit-identical for all sets.
@@ -21,7 +21,7 @@ pub trait Rounding {
     ///
     /// # Safety
     /// The CPU supports the instructions.
-    unsafe fn quantize(x: &[f32; BLOCK]) -> ([i8; BLOCK], f32, i32);
+    unsafe fn quantize(x: &[f32; BLOCK]) -> QuantizedBlock;
 
     /// Rounds to half precision, to nearest with ties to even, and returns the bits.
     ///
@@ -34,7 +34,7 @@ pub trait Rounding {
     /// # Safety
     /// As [`Self::quantize`].
     #[inline(always)]
-    unsafe fn quantize_two(x: &[[f32; BLOCK]; 2]) -> [([i8; BLOCK], f32, i32); 2] {
+    unsafe fn quantize_two(x: &[[f32; BLOCK]; 2]) -> [QuantizedBlock; 2] {
         // SAFETY: guaranteed by the caller.
         unsafe { [Self::quantize(&x[0]), Self::quantize(&x[1])] }
     }
@@ -45,7 +45,7 @@ pub struct Plain;
 
 impl Rounding for Plain {
     #[inline(always)]
-    unsafe fn quantize(x: &[f32; BLOCK]) -> ([i8; BLOCK], f32, i32) {
+    unsafe fn quantize(x: &[f32; BLOCK]) -> QuantizedBlock {
         lanes::quantize(x)
     }
 
@@ -64,7 +64,7 @@ pub use x86::{Avx2, Avx512};
 mod x86 {
     use std::arch::x86_64::*;
 
-    use super::{BLOCK, LANES, Rounding, lanes};
+    use super::{BLOCK, LANES, QuantizedBlock, Rounding, lanes};
 
     /// Rounding with AVX2 and F16C.
     pub struct Avx2;
@@ -74,7 +74,7 @@ mod x86 {
     impl Rounding for Avx2 {
         #[target_feature(enable = "avx2,fma,f16c")]
         #[inline]
-        unsafe fn quantize(x: &[f32; BLOCK]) -> ([i8; BLOCK], f32, i32) {
+        unsafe fn quantize(x: &[f32; BLOCK]) -> QuantizedBlock {
             let mut parts = [_mm256_setzero_ps(); 4];
             for i in 0..4 {
                 // SAFETY: the load covers a quarter of the block.
@@ -138,7 +138,7 @@ mod x86 {
 
         #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
         #[inline]
-        unsafe fn quantize(x: &[f32; BLOCK]) -> ([i8; BLOCK], f32, i32) {
+        unsafe fn quantize(x: &[f32; BLOCK]) -> QuantizedBlock {
             // SAFETY: the loads cover the two halves of the block.
             let halves =
                 unsafe { [_mm512_loadu_ps(x.as_ptr()), _mm512_loadu_ps(x.as_ptr().add(16))] };
@@ -165,7 +165,7 @@ mod x86 {
 
         #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
         #[inline]
-        unsafe fn quantize_two(x: &[[f32; BLOCK]; 2]) -> [([i8; BLOCK], f32, i32); 2] {
+        unsafe fn quantize_two(x: &[[f32; BLOCK]; 2]) -> [QuantizedBlock; 2] {
             let magnitudes = |half: __m512| {
                 _mm512_and_si512(_mm512_castps_si512(half), _mm512_set1_epi32(i32::MAX))
             };
@@ -271,7 +271,7 @@ mod tests {
             let x = if any { x } else {
                 std::array::from_fn(|i| if i == odd { x[i] } else { (x[i].to_bits() as f32 / 2f32.powi(31) - 1.0) * 2f32.powi(shrink) })
             };
-            let bits = |(quants, scale, sum): ([i8; BLOCK], f32, i32)| (quants, scale.to_bits(), sum);
+            let bits = |(quants, scale, sum): QuantizedBlock| (quants, scale.to_bits(), sum);
             let want = bits(lanes::quantize(&x));
             if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c") {
                 // SAFETY: the CPU supports the instructions.

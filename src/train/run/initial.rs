@@ -7,6 +7,7 @@ use rand_core::{Rng, SeedableRng};
 use super::super::TrainError;
 use super::super::corpus::TOP;
 use super::super::sizes::HeadDims;
+use super::super::sizes::HeadTensor;
 use super::Run;
 use crate::model::format::weights::Weights;
 use crate::model::{HeadForm, HeadInfo};
@@ -64,7 +65,7 @@ impl Run<'_> {
         } else {
             self.choose_tokens()?;
         }
-        for (name, rows, cols) in sizes.tensors() {
+        for HeadTensor { name, rows, cols } in sizes.tensors() {
             let values = if name == "output.weight" {
                 let row = |token: &TokenId| match about.tokens.binary_search(token) {
                     Ok(row) => head.read_values(head.output_matrix(), row..row + 1),
@@ -113,7 +114,7 @@ impl Run<'_> {
             HeadForm::Eagle => (layers - 1, self.scale()?),
             HeadForm::Adapter => (self.after[0].min(layers - 1), 1.0),
         };
-        for (name, rows, cols) in sizes.tensors() {
+        for HeadTensor { name, rows, cols } in sizes.tensors() {
             let noise = |rng: &mut ChaCha8Rng, sd: f32| -> Vec<f32> {
                 let uniform =
                     |rng: &mut ChaCha8Rng| (rng.next_u32() >> 8) as f32 / (1 << 24) as f32 - 0.5;

@@ -56,7 +56,8 @@ impl Run<'_> {
         let mut learned = BatchGradients::default();
         let mut losses = Vec::new();
         for example in examples {
-            let (store, loss, counted) = backpropagate(&net, example, &self.options, None)?;
+            let Backpropagation { store, loss, counted } =
+                backpropagate(&net, example, &self.options, None)?;
             losses.push(loss);
             learned.counted += counted;
             for (name, var) in &net.vars {
@@ -129,7 +130,7 @@ impl Run<'_> {
         matrices: Option<&Matrices>,
     ) -> Result<TextGradients, TrainError> {
         let products = matrices.map(Matrices::products);
-        let (store, loss, counted) =
+        let Backpropagation { store, loss, counted } =
             backpropagate(&self.net, example, &self.options, products.as_ref())?;
         let mut grads = BTreeMap::new();
         for (name, var) in &self.net.vars {
@@ -141,15 +142,22 @@ impl Run<'_> {
     }
 }
 
-/// Returns the gradients on an example, its loss, and the weight of its entries.
-///
-/// Loss (in nats) and weight are sums over all depths.
+/// Gradients and loss on an example.
+pub struct Backpropagation {
+    pub store: GradStore,
+    /// Loss in nats, summed over all depths.
+    pub loss: Tensor,
+    /// Weight of the entries, summed over all depths.
+    pub counted: f64,
+}
+
+/// Computes the gradients on an example.
 pub fn backpropagate(
     net: &Net,
     example: &Example,
     options: &TrainSettings,
     products: Option<&Products>,
-) -> candle_core::Result<(GradStore, Tensor, f64)> {
+) -> candle_core::Result<Backpropagation> {
     let (fused, depths) = net.unroll(example, options.depths, products)?;
     let goal = fused.detach();
     let (texts, n) = (example.lens.len(), example.embedded.dim(1)?);
@@ -183,5 +191,5 @@ pub fn backpropagate(
         }
         (total, loss) = ((total + term)?, (loss + cross.counted)?);
     }
-    Ok((total.backward()?, loss, counted))
+    Ok(Backpropagation { store: total.backward()?, loss, counted })
 }

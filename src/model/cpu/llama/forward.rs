@@ -13,6 +13,7 @@ use super::super::scratch::{MAX_SOLO_TOKENS, Scratch, feed_blocks};
 use super::super::stages::{Clock, Stage};
 use super::super::tile::{BLOCK, ROWS};
 use super::super::work_split::WorkSplit;
+use super::products::ProductOutput;
 use super::{AttentionWeights, Layer, Llama};
 use crate::tree::TokenId;
 
@@ -116,7 +117,12 @@ impl Llama {
             let acts = rounded(&share, &layer.ffn_norm, 0);
             self.feed(&share, layer, acts, s);
             share.meet(&clock, Stage::Feed);
-            self.products(&share, &[(&layer.down, 0)], &s.hidden, (&s.residual, w.dim, true));
+            self.products(
+                &share,
+                &[(&layer.down, 0)],
+                &s.hidden,
+                ProductOutput::add(&s.residual, w.dim),
+            );
             share.meet(&clock, Stage::Down);
             if let Some(hidden) = pass.hidden {
                 // SAFETY: these tokens' rows belong to this thread, and no thread writes x before
@@ -142,7 +148,7 @@ impl Llama {
             share.items(self.head.tiles()),
             acts,
             0..rows,
-            (&s.logits, w.vocab, false),
+            ProductOutput::set(&s.logits, w.vocab),
             pass.first_row * w.vocab,
         );
         if s.stages.is_some() {
@@ -170,7 +176,7 @@ impl Llama {
         let by_head = c.head_dim.is_multiple_of(BLOCK);
         let [q, key, value] = &mixing.qkv;
         let mats = [(q, 0), (key, w.q), (value, w.q + w.kv)];
-        self.products(share, &mats, acts, (&s.qkv, row, false));
+        self.products(share, &mats, acts, ProductOutput::set(&s.qkv, row));
         clock.barrier(Stage::Projections, share.worker);
         self.place(share, l, pass, cache, s);
         clock.barrier(Stage::Rotation, share.worker);
@@ -222,7 +228,12 @@ impl Llama {
             }
             share.meet(clock, Stage::Norms);
         }
-        self.products(share, &[(&mixing.output, 0)], &s.heads, (&s.residual, w.dim, true));
+        self.products(
+            share,
+            &[(&mixing.output, 0)],
+            &s.heads,
+            ProductOutput::add(&s.residual, w.dim),
+        );
         share.meet(clock, Stage::Output);
     }
 
@@ -330,10 +341,17 @@ impl Llama {
                 tiles.clone(),
                 acts,
                 rows.clone(),
-                (room, 2 * width, false),
+                ProductOutput::set(room, 2 * width),
                 0,
             );
-            self.product_to(&layer.up, tiles, acts, rows.clone(), (room, 2 * width, false), width);
+            self.product_to(
+                &layer.up,
+                tiles,
+                acts,
+                rows.clone(),
+                ProductOutput::set(room, 2 * width),
+                width,
+            );
             let cut = rows.len().min(by_unit);
             for (part, side_by_side) in [(0..cut, true), (cut..rows.len(), false)] {
                 let at = part.start * 2 * width..part.end * 2 * width;

@@ -7,6 +7,7 @@ use super::super::scratch::Scratch;
 use super::super::tile::BLOCK;
 use super::super::work_split::WorkSplit;
 use super::forward::Batch;
+use super::products::ProductOutput;
 use super::{HeadInput, Llama};
 
 impl Llama {
@@ -64,7 +65,7 @@ impl Llama {
                     &share,
                     &[(&fusion.fuse, 0)],
                     &room.hidden,
-                    (&s.residual, w.dim, false),
+                    ProductOutput::set(&s.residual, w.dim),
                 );
                 worker.barrier();
             }
@@ -96,7 +97,12 @@ impl Llama {
             }
         }
         worker.barrier();
-        self.products(&share, &[(&fusion.input, 0)], &room.pair, (&s.residual, w.dim, true));
+        self.products(
+            &share,
+            &[(&fusion.input, 0)],
+            &room.pair,
+            ProductOutput::add(&s.residual, w.dim),
+        );
         worker.barrier();
     }
 }
