@@ -4,7 +4,7 @@ use super::estimate::Scored;
 use super::plan::chain_marks;
 use super::{AttachError, Event, Http, Plan, Server};
 
-/// Sends a plan, one request at a time, until it is done or `sink` says false.
+/// Sends the requests of a plan in turn, until `sink` returns false.
 ///
 /// # Errors
 /// If a request fails; a failure that may pass is repeated for no request, since what was announced

@@ -22,7 +22,7 @@ pub fn one_line(error: &anyhow::Error) -> String {
     sanitize_line(&add_fix(error))
 }
 
-/// Formats an error and its causes as one line, with the option or command that fixes it.
+/// Formats an error and its causes as one line, followed by the fix.
 pub(super) fn add_fix(error: &anyhow::Error) -> String {
     let line = format_error_chain(error);
     match error.chain().find_map(fix) {
@@ -31,7 +31,7 @@ pub(super) fn add_fix(error: &anyhow::Error) -> String {
     }
 }
 
-/// Returns the fix of an error that lower modules raise, if it is an option of the program.
+/// Returns the option or command that fixes an error of a lower module.
 fn fix(error: &(dyn std::error::Error + 'static)) -> Option<String> {
     let fix = if let Some(error) = error.downcast_ref::<LoadError>() {
         match error {

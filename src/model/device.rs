@@ -50,7 +50,7 @@ impl fmt::Display for DeviceChoice {
 /// Error for a requested device that is not available.
 #[derive(Debug, thiserror::Error)]
 pub enum DeviceError {
-    /// This build has no support for the device.
+    /// Device without support in this build.
     #[error("device {requested}: built without the {feature} feature")]
     NotBuilt {
         /// Device that was requested.
@@ -58,7 +58,7 @@ pub enum DeviceError {
         /// Feature of the package that supports it.
         feature: &'static str,
     },
-    /// The device can't be opened.
+    /// Device that can't be opened.
     #[error("device {requested}: can't be opened ({why})")]
     Unopened {
         /// Device that was requested.

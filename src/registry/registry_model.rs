@@ -147,8 +147,8 @@ impl RegistryModel {
 
     /// Returns the model's path, after verifying the file and fetching it if necessary.
     ///
-    /// Unlike [`RegistryModel::ensure`], always computes the checksum of an existing file, and replaces a
-    /// wrong file in the cache.
+    /// Unlike [`RegistryModel::ensure`], always computes the checksum of an existing file, and
+    /// replaces a wrong file in the cache.
     ///
     /// # Errors
     /// If no source has the model, the cache can't be read or written, or a wrong file is the

@@ -174,8 +174,10 @@ mod tests {
     /// Maximum number of tokens of the run with an automatic budget.
     const CUT: usize = 150;
 
-    /// Lines of five runs over a table: one greedy and short, two with sampled trees, one with an
-    /// automatic budget, and one long enough for intervals. Only every eighth step is included.
+    /// Lines of five runs over a table, with every eighth step only.
+    ///
+    /// One run is greedy and short, two have sampled trees, one an automatic budget, and one is
+    /// long enough for intervals.
     fn lines() -> Vec<Value> {
         let mut lines = Vec::new();
         let runs = [

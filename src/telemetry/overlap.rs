@@ -1,6 +1,6 @@
 //! Overlap of the drafter's and the target's distributions, and ceilings of verification rules.
-//! They compare sampled drafting with the drafter's best token. [`OverlapTally`] adds up the means over
-//! steps.
+//! They compare sampled drafting with the drafter's best token. [`OverlapTally`] adds up the means
+//! over steps.
 
 use serde::{Deserialize, Serialize};
 

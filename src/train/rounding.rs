@@ -23,7 +23,7 @@ pub fn round_for_file(name: &str, tensor: &Tensor) -> candle_core::Result<Tensor
     }
 }
 
-/// Does the same as [`round_for_file`] on the tensor's device, without a copy to the host.
+/// Rounds as [`round_for_file`] does, on the tensor's device.
 ///
 /// [`GgmlDType::Q4_1`] has 4 bits between the smallest and the largest number of each block of 32;
 /// smallest number and step are kept in half precision.

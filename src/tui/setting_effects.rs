@@ -9,7 +9,7 @@ pub fn allowed(shape: &str, rule: Rule) -> bool {
     Shape::named(shape).is_some_and(|shape| shape.allows(rule))
 }
 
-/// Returns why a change of this setting has no effect under the other settings, if so.
+/// Returns the reason why changing this setting has no effect, if there is one.
 pub fn no_effect(settings: &StepSettings, name: &str) -> Option<&'static str> {
     let greedy = settings.warp().greedy();
     match name {

@@ -131,7 +131,7 @@ pub fn run(options: ExportOptions) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Steps of a recording, each with its time and the last result of its oracle search.
+/// Steps of a recording, with times and last results of oracle searches.
 ///
 /// A search is reported after its step, so that a step waits for the next one.
 fn each_step(

@@ -18,7 +18,7 @@ const MISSES: usize = 40;
 /// Length of the text shown before a missed token, in characters.
 const BEFORE: usize = 60;
 
-/// What a page is made of, collected event by event.
+/// Contents of a page, collected event by event.
 #[derive(Default)]
 struct Collected {
     info: Arc<RunInfo>,

@@ -95,8 +95,8 @@ pub(super) fn matches_reference(kernel: &Kernel, reference: &Kernel) -> bool {
             |kernel: &Kernel, times: usize, tokens: usize, unit: Option<&BySixteen>| -> Vec<u32> {
                 let mut out = vec![0.5f32; tokens * times * ROWS];
                 let to = TileOutput { at: out.as_mut_ptr(), stride: times * ROWS, add: true };
-                // SAFETY: only one thread runs; `out` has the rows that are written; this CPU supports
-                // the kernel.
+                // SAFETY: only one thread runs; `out` has the rows that are written; this CPU
+                // supports the kernel.
                 unsafe { multiply(kernel, unit, packing, &tile.repeat(times), &acts, tokens, to) };
                 out.into_iter().map(f32::to_bits).collect()
             };

@@ -69,7 +69,8 @@ impl WeightedSums {
 pub(super) struct BySixteen {
     /// Configures the unit for this thread's calls of `tile`.
     pub begin: unsafe fn(),
-    /// Multiplies a tile by the first `usize` tokens of up to [`MAX_GROUPS`](super::acts::MAX_GROUPS) 16-token groups.
+    /// Multiplies a tile by the first `usize` tokens of up to
+    /// [`MAX_GROUPS`](super::acts::MAX_GROUPS) 16-token groups.
     ///
     /// Only the last group may be partial.
     pub tile: unsafe fn(Packing, &[u8], &[TokenGroup], usize, TileOutput),

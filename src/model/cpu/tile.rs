@@ -12,10 +12,11 @@
 //! | `Super` (Q4_K) | the same | u8 scale s, u8 minimum t: w = (D s) q - (M t) | 288 |
 //! | `Bytes` (Q8_0 and all others) | 8 lines of signed bytes, columns 4j.. | f16 d: w = d q | 544 |
 //!
-//! In line j of nibbles, the low ones hold the 4 columns from 4j on and the high ones those from
-//! 16 + 4j on. In `Super`, each group of 8 records is preceded by 16 f16 D and 16 f16 M (64 bytes).
-//! Missing rows and columns are padded with zeros. Packing keeps the file's values bit for bit, except
-//! for formats that have no packing of their own: those are requantized to Q8_0 (`Packing::of`).
+//! In line j of nibbles, the low ones hold the 4 columns from 4j on and the high ones those from 16
+//! + 4j on. In `Super`, each group of 8 records is preceded by 16 f16 D and 16 f16 M (64 bytes).
+//! Missing rows and columns are padded with zeros. Packing keeps the file's values bit for bit,
+//! except for formats that have no packing of their own: those are requantized to Q8_0
+//! (`Packing::of`).
 
 use half::f16;
 

@@ -102,9 +102,9 @@ pub(super) const FILL_IN_STOPS: [(&str, &[&str]); 3] = [
 impl Tokenizer {
     /// Returns the stop tokens, sorted by id.
     ///
-    /// These are `named` and those whose spelling is in [`STOPS`], as in llama.cpp. Exceptions, also
-    /// as there: `<|end|>` ends a part of a text only, where a vocabulary has other tokens for the
-    /// end, and `</s>` is plain text in vocabularies with `<|tool_response>`.
+    /// These are `named` and those whose spelling is in [`STOPS`], as in llama.cpp. Exceptions,
+    /// also as there: `<|end|>` ends a part of a text only, where a vocabulary has other tokens for
+    /// the end, and `</s>` is plain text in vocabularies with `<|tool_response>`.
     pub(super) fn find_stops(
         tokens: &[Token],
         named: impl IntoIterator<Item = TokenId>,

@@ -87,7 +87,7 @@ pub fn spawn(
     (orders, thread)
 }
 
-/// Makes steps until it gets the command to quit, or `sink` or the sender is gone.
+/// Makes steps until the command to quit, or until `sink` or the sender is gone.
 fn drive(
     mut lab: EngineSet,
     prompts: &[Prompt],

@@ -52,7 +52,7 @@ impl Layer {
     }
 }
 
-/// Minimum token count for a split by tokens, per squared thread count, without a shared cache.
+/// Minimum tokens for a split by tokens, per squared thread count, without a shared cache.
 ///
 /// Every thread then reads all weights, which must take less time than computing with them.
 const MIN_FAR_TOKENS: usize = 4;
