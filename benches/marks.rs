@@ -19,7 +19,7 @@ use anyhow::bail;
 use clap::Parser;
 use speclight::cli::one_line;
 use speclight::draft::{Shape, Widths};
-use speclight::engine::{EngineOptions, Prompt};
+use speclight::engine::{EngineOptions, ErrorFormat, Prompt};
 use speclight::registry::Registry;
 use speclight::telemetry::StepSettings;
 
@@ -136,6 +136,7 @@ fn run(options: &Options) -> anyhow::Result<()> {
             raw: false,
             once: true,
             start_paused: false,
+            error_format: ErrorFormat::default(),
         };
         let marks = Marks::measure(engine, options.every).map_err(anyhow::Error::msg)?;
         let ((error, half), (least, most)) = (marks.sampling_error(), marks.ceiling_fraction());

@@ -45,7 +45,7 @@ impl NotFinite {
                 "the logit of token {token} is not finite: the weights are damaged: compare them with their checksum (speclight \
                  models verify)"
             ),
-            None => "no logits came from the device: try --device cpu".into(),
+            None => "no logits came from the device".into(),
         }
     }
 }
@@ -221,10 +221,10 @@ impl<'a> TokenDist<'a> {
         if let Some(k) = sampling.top_k.filter(|&k| k < logits.len()) {
             dist.last = Some(dist.nth(k.max(1) - 1));
         }
-        dist.normalise();
+        dist.normalize();
         if sampling.top_p < 1.0 {
             dist.last = Some(dist.nucleus(f64::from(sampling.top_p.max(0.0))));
-            dist.normalise();
+            dist.normalize();
         }
         Ok(dist)
     }
@@ -247,7 +247,7 @@ impl<'a> TokenDist<'a> {
     /// Returns the distribution of the same logits at temperature 1, over the whole vocabulary.
     pub fn to_unmodified(&self) -> TokenDist<'a> {
         let mut dist = TokenDist { inv_t: 1.0, last: None, ..self.clone() };
-        dist.normalise();
+        dist.normalize();
         dist
     }
 
@@ -564,7 +564,7 @@ impl<'a> TokenDist<'a> {
     }
 
     /// Computes the normalizer, and the sums that the moments need, over the support.
-    fn normalise(&mut self) {
+    fn normalize(&mut self) {
         let [z, s1, s2] = self.sums(
             #[inline(always)]
             |z, e| [e, z * e, z * z * e],

@@ -1,25 +1,12 @@
 //! Library of `speclight`, a terminal monitor for speculative decoding with a small Llama.
 //!
-//! Modules, and the dependencies that each must not name (enforced by `tests/walls.rs`):
-//!
-//! | module | contents | must not name |
-//! |---|---|---|
-//! | [`tree`], [`distribution`], [`theory`] | pure mathematics | tensors, the terminal, tokio |
-//! | [`model`] | tree forward passes, weights, tokenizer, devices | the terminal, tokio |
-//! | [`draft`], [`verify`] | drafters, tree shapes; lossless verification | the terminal, tokio |
-//! | [`engine`] | one decoding step, and the thread that repeats it | the terminal, tokio |
-//! | [`train`] | training of draft heads by distillation | the terminal, tokio |
-//! | [`telemetry`] | [`telemetry::StepRecord`], its sinks and summaries | the terminal, tokio |
-//! | [`study`] | side-by-side runs of several settings on the same text | the terminal, tokio |
-//! | [`attach`] | running servers of other engines, gauged from outside | the terminal, tokio |
-//! | [`registry`] | discovery and download of models | the terminal, tokio |
-//! | [`sanitize`] | sanitizing of untrusted text for display | the terminal, tokio |
-//! | `app`, `theme`, `ui` | state, update and views of the monitor | model types (`ui`) |
-//! | `export` | image files of the screen | model types |
-//! | [`cli`] | one file per subcommand | - |
+//! ARCHITECTURE.md has the map of the modules, lower ones first, and the invariants. Two tests on the
+//! source text keep the boundaries: `tests/layers.rs` (imports run downward and without cycles) and
+//! `tests/walls.rs` (which module may name tokio, ratatui, candle, and the like).
 
 pub mod attach;
 pub mod cli;
+mod csv_row;
 pub mod distribution;
 pub mod draft;
 pub mod engine;

@@ -1,7 +1,7 @@
 //! Signals that end or stop the program, and the cleanup before it ends.
 //!
 //! One thread receives them. The first SIGINT, SIGTERM or SIGHUP asks the program to end; the second
-//! ends it at once, also when it is blocked on a terminal or pipe that nobody reads. Other fatal
+//! ends it at once, also when it is blocked on a terminal or pipe that is not read. Other fatal
 //! signals clean up, then have their default effect; a screen ends as after SIGTERM. Signals that
 //! were ignored when the program started, as by `nohup` or for a background job of a script, stay
 //! ignored.
@@ -101,7 +101,7 @@ mod unix {
 
     /// Returns the signals that were ignored when the program started, as a bit set.
     ///
-    /// `None` if the system doesn't tell.
+    /// `None` if the system doesn't report it.
     fn ignored() -> Option<u64> {
         let status = std::fs::read_to_string("/proc/self/status").ok()?;
         let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"))?;

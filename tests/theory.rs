@@ -7,10 +7,10 @@ use proptest::prelude::*;
 use speclight::theory::{bounds, pool::Pool};
 
 fn zipf(n: usize, a: f64) -> Vec<f64> {
-    normalised((1..=n).map(|i| (i as f64).powf(-a)).collect())
+    normalized((1..=n).map(|i| (i as f64).powf(-a)).collect())
 }
 
-fn normalised(mut law: Vec<f64>) -> Vec<f64> {
+fn normalized(mut law: Vec<f64>) -> Vec<f64> {
     let total: f64 = law.iter().sum();
     law.iter_mut().for_each(|p| *p /= total);
     law
@@ -128,7 +128,7 @@ fn optimum(law: &[f64], most: usize) -> Vec<f64> {
 
 fn law() -> impl Strategy<Value = Vec<f64>> {
     prop_oneof![
-        4 => prop::collection::vec(1e-4f64..1.0, 1..40).prop_map(normalised),
+        4 => prop::collection::vec(1e-4f64..1.0, 1..40).prop_map(normalized),
         3 => (2usize..3000, 0.6f64..3.0).prop_map(|(n, a)| zipf(n, a)),
         3 => (-7f64..-0.5, 1usize..200).prop_map(|(e, n)| {
             let rest = 10f64.powf(e);

@@ -1,4 +1,4 @@
-//! Module boundaries (src/lib.rs, ARCHITECTURE.md): which parts of `src` may use which names.
+//! Module boundaries (ARCHITECTURE.md): which parts of `src` may use which names.
 //!
 //! Checked on the source text.
 #![allow(clippy::unwrap_used)]
@@ -15,7 +15,7 @@ const RESTRICTED_NAMES: &[(&str, &[&str])] = &[
     ("candle_core", &["engine/", "model/", "train/"]),
     ("candle_nn", &["model/", "train/"]),
     ("tokenizers", &["model/"]),
-    ("model::", &["cli/", "draft/", "engine/", "fuzzing/", "model/", "train/"]),
+    ("model::", &["cli/", "draft/", "engine/", "fuzzing/", "model/", "study/bench/", "train/"]),
     ("unsafe", &["model/cpu/"]),
 ];
 
@@ -53,6 +53,8 @@ const OUTPUT_NAMES: &[(&str, &[&str])] = &[
             "cli/run/mod.rs",
             "cli/train/mod.rs",
             "draft/drafters/external/",
+            // Of a child process.
+            "model/cpu/features.rs",
             "registry/",
         ],
     ),
@@ -65,8 +67,9 @@ fn breaches(path: &str, code: &str) -> Vec<String> {
     let mut found = Vec::new();
     for (number, line) in code.lines().enumerate() {
         let line = line.split("//").next().unwrap_or_default();
-        // A word of Content-Security-Policy.
-        let line = &line.replace("unsafe-inline", "");
+        // Words of Content-Security-Policy and of style sheets.
+        let line = &line.replace("unsafe-inline", "").replace("@media print", "");
+        let line = &line.replace("print-color-adjust", "");
         for (name, rooms) in RESTRICTED_NAMES.iter().chain(OUTPUT_NAMES) {
             if names(line, name) && !rooms.iter().any(|room| path.starts_with(room)) {
                 found.push(format!("{path}:{}: {name}", number + 1));
@@ -111,7 +114,7 @@ fn modules_use_only_allowed_names() {
             *count += code.lines().filter(|line| names(line, name)).count();
         }
     }
-    assert_eq!(found, Vec::<String>::new(), "src/lib.rs says which room may name what");
+    assert_eq!(found, Vec::<String>::new(), "ARCHITECTURE.md has the boundaries");
     // A restriction on a name that no file uses would be useless; this also fails if the scan reads
     // no files.
     let idle: Vec<&str> = RESTRICTED_NAMES
@@ -157,11 +160,70 @@ fn violations_are_detected() {
     }
 }
 
+/// Parts of `src` that may name an option such as `--budget`: the command line, and those that
+/// call another program, or tell how a server has to be started.
+const OPTION_NAMES_ALLOWED: &[&str] = &[
+    "main.rs",
+    "cli/",
+    "attach/llama.rs",
+    "attach/sglang.rs",
+    "attach/vllm.rs",
+    // llama-gguf-split
+    "model/config.rs",
+    // pip
+    "registry/pypi.rs",
+];
+
+/// Returns the options that a line of code names; comments of whole lines are skipped.
+fn option_names(line: &str) -> Vec<&str> {
+    if line.trim_start().starts_with("//") {
+        return Vec::new();
+    }
+    let words = line.split(|c: char| !c.is_alphanumeric() && c != '-');
+    let option = |word: &&str| {
+        word.strip_prefix("--").is_some_and(|name| name.starts_with(|c: char| c.is_alphabetic()))
+    };
+    words.filter(option).collect()
+}
+
+#[test]
+fn only_the_command_line_names_its_options() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut all = Vec::new();
+    files(&src, &mut all);
+    let mut found = Vec::new();
+    for file in &all {
+        let path = file.strip_prefix(&src).unwrap().to_str().unwrap().replace('\\', "/");
+        if OPTION_NAMES_ALLOWED.iter().any(|part| path.starts_with(part)) {
+            continue;
+        }
+        let code = fs::read_to_string(file).unwrap();
+        for (number, line) in code.lines().enumerate() {
+            found.extend(
+                option_names(line).iter().map(|name| format!("{path}:{}: {name}", number + 1)),
+            );
+        }
+    }
+    assert_eq!(found, Vec::<String>::new(), "src/cli/errors.rs adds the fix to an error");
+}
+
+#[test]
+fn options_in_texts_are_detected() {
+    assert_eq!(option_names("bail!(\"the device failed: give --device cpu\");"), ["--device"]);
+    // A text of several lines.
+    assert_eq!(option_names("     or give another --state\");"), ["--state"]);
+    assert_eq!(option_names("a -- b, --, a--b, ---, -x"), Vec::<&str>::new());
+    assert_eq!(option_names("    /// Lines of `run --json`."), Vec::<&str>::new());
+}
+
 /// Words of no meaning outside of this program, or with a standard term to use instead.
 const PRIVATE_WORDS: &[&str] = &[
+    "anew",
+    "asked for",
     "law",
     "laws",
     "looked at",
+    "nobody",
     "put out",
     "refusal",
     "refusals",
@@ -246,6 +308,25 @@ fn docs_help_and_screen_use_standard_terms() {
                         found.push(format!("{path}:{}: `{word}` in a string", number + 1));
                     }
                 }
+            }
+        }
+    }
+    assert_eq!(found, Vec::<String>::new(), "docs/glossary.md has the terms");
+}
+
+/// Files for readers outside of `docs`.
+const PAGES: [&str; 4] = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "heads/README.md"];
+
+#[test]
+fn pages_use_standard_terms() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let docs = fs::read_dir(root.join("docs")).unwrap().map(|entry| entry.unwrap().path());
+    let pages = docs.filter(|path| path.extension().is_some_and(|ending| ending == "md"));
+    let mut found = Vec::new();
+    for page in PAGES.iter().map(|page| root.join(page)).chain(pages) {
+        for (number, line) in fs::read_to_string(&page).unwrap().lines().enumerate() {
+            for word in private_words(line) {
+                found.push(format!("{}:{}: `{word}`", page.display(), number + 1));
             }
         }
     }

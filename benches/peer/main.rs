@@ -20,10 +20,11 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
-use speclight::cli::{bandwidth, one_line, steady};
+use speclight::cli::one_line;
 use speclight::model::Model;
 use speclight::model::device::{DeviceChoice, default_threads};
 use speclight::registry::Registry;
+use speclight::study::bench::{bandwidth, steady};
 
 use report::Samples;
 use sides::{PeerProcess, Side, Speclight, Task, serve_candle};

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use speclight::cli::{columns, cpu_features, cpu_name};
+use speclight::cli::columns;
+use speclight::model::cpu::{cpu_features, cpu_name};
 use speclight::model::{Config, Model};
 
 use crate::sides::CONTEXT;

@@ -34,7 +34,7 @@
 //! For a > 1 the same holds for the entropy: ln sum p^s is convex in s, so that the tail's mean
 //! surprisal is at most ln(eps / s) / (a - 1), which needs no size of the vocabulary.
 
-use super::estimate::Position;
+use super::position::Position;
 
 /// Probability that x ln^2 x has its tangent through (1, 0) at: L = -2 (1 - e^L) with L = ln t.
 const TANGENT: f64 = 0.203_188;
@@ -80,7 +80,7 @@ impl OmittedSampling {
 /// Interval that holds a value for certain.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Bracket {
-    /// Lower end.
+    /// Lower end of the bracket.
     pub low: f64,
     /// Upper end; `None` where there is none without the size of the vocabulary.
     pub high: Option<f64>,
@@ -508,6 +508,16 @@ mod tests {
         bracket.low <= truth + slack && bracket.high.is_none_or(|high| truth <= high + slack)
     }
 
+    /// Returns brackets of entropy and sum q ln^2 q of the distribution that the text was sampled from.
+    fn both(
+        position: &Position,
+        omitted: OmittedSampling,
+        vocabulary: Option<usize>,
+    ) -> (Bracket, Bracket) {
+        let candidates = Candidates::new(position, omitted, vocabulary);
+        (candidates.entropy(), candidates.second())
+    }
+
     fn position(dist: &[f64], k: usize) -> Position {
         Position::new(dist[..k.min(dist.len())].iter().copied(), None)
     }
@@ -608,7 +618,7 @@ mod tests {
             (2.2, 20, [1.31, 1.44], [4.1, 7.2], 0.06),
         ] {
             let found = position(&zipf(exponent), k);
-            let (entropy, second) = found.brackets(OmittedSampling::NONE, Some(128_000));
+            let (entropy, second) = both(&found, OmittedSampling::NONE, Some(128_000));
             for (bracket, ends, slack) in [(entropy, h, 0.006), (second, q, slack)] {
                 let high = bracket.high.unwrap();
                 assert!(
@@ -624,7 +634,7 @@ mod tests {
         let dist = zipf(1.6);
         let width = |temperature, top_p, vocabulary| {
             let omitted = OmittedSampling { temperature, top_p };
-            let (entropy, _) = position(&dist, 20).brackets(omitted, vocabulary);
+            let (entropy, _) = both(&position(&dist, 20), omitted, vocabulary);
             entropy.high.map(|high| high - entropy.low)
         };
         let plain = width(1.0, 1.0, Some(128_000)).unwrap();
@@ -649,7 +659,7 @@ mod tests {
             for k in [1, 5, 20, 500] {
                 let (temperature, top_p) = (f64::from(temperature), f64::from(top_p));
                 let omitted = OmittedSampling { temperature, top_p };
-                let (entropy, second) = position(&dist, k).brackets(omitted, Some(500));
+                let (entropy, second) = both(&position(&dist, k), omitted, Some(500));
                 assert!(
                     holds(entropy, truth.entropy, 1e-5) && holds(second, truth.second, 1e-5),
                     "{omitted:?} {k}: {truth:?} {entropy:?} {second:?}"

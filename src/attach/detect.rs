@@ -2,7 +2,10 @@
 
 use super::http::Answer;
 use super::prometheus::Samples;
-use super::{AttachError, Engine, Http, Identity, Keys, Server, server};
+use super::{
+    AttachError, Engine, Http, Identity, Keys, Server, llama, mistral, sglang, silent, tensorrt,
+    tgi, vllm,
+};
 
 /// A server whose engine is known.
 pub struct Target {
@@ -134,4 +137,17 @@ fn by_models(answer: &Answer) -> Option<Engine> {
         "organization_owner" => Engine::LmStudio,
         _ => return None,
     })
+}
+
+/// One server of an engine.
+pub(crate) fn server(engine: Engine) -> Box<dyn Server> {
+    match engine {
+        Engine::LlamaServer => Box::<llama::LlamaServer>::default(),
+        Engine::Vllm => Box::<vllm::Vllm>::default(),
+        Engine::Sglang => Box::<sglang::Sglang>::default(),
+        Engine::TensorRtLlm => Box::new(tensorrt::TensorRtLlm),
+        Engine::MistralRs => Box::new(mistral::MistralRs),
+        Engine::Tgi => Box::new(tgi::Tgi),
+        Engine::Ollama | Engine::LmStudio | Engine::MlxLm => Box::new(silent::Silent(engine)),
+    }
 }

@@ -11,7 +11,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{Address, Engine, Identity, Summary};
+use super::{Address, Engine, Identity};
 use crate::hex::hex;
 use crate::sanitize::sanitize_name;
 use crate::theory::intervals::Estimate;
@@ -90,29 +90,6 @@ pub enum Earlier {
 }
 
 impl EarlierProbe {
-    /// Figures of a probe at this temperature and top-p; `None` without estimates and intervals.
-    pub fn of(summary: &Summary, temperature: f64, top_p: f64) -> Option<EarlierProbe> {
-        let found = summary.estimates.as_ref()?;
-        found.mu?.interval?;
-        Some(EarlierProbe {
-            ended: now(),
-            tokens: summary.tokens.unwrap_or(0.0) as u64,
-            texts: summary.texts,
-            positions: found.positions,
-            temperature,
-            top_p,
-            budget: summary.budget,
-            mu: found.mu,
-            mu2: found.mu2,
-            published: found.published,
-            renewal: found.renewal,
-            renewal_tuned: found.renewal_tuned,
-            fluid: found.fluid,
-            fluid_at_mean: found.fluid_at_mean,
-            chain: found.chain,
-        })
-    }
-
     /// End of the probe in local time, to the minute.
     pub fn local_date(&self) -> String {
         let ended = self.timestamp().to_zoned(jiff::tz::TimeZone::system());
@@ -180,7 +157,7 @@ impl ServerSettings {
     }
 }
 
-fn now() -> u64 {
+pub(super) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
@@ -360,7 +337,7 @@ mod tests {
 
     #[test]
     fn only_probes_with_intervals_are_kept() {
-        assert_eq!(EarlierProbe::of(&Summary::default(), 1.0, 1.0), None);
+        assert_eq!(crate::attach::Summary::default().to_earlier_probe(1.0, 1.0), None);
         let date = EarlierProbe { ended: 1_790_000_000, ..probe() }.utc_date();
         assert_eq!(date, "2026-09-21T14:13:20Z");
     }

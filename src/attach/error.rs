@@ -1,5 +1,7 @@
 //! Reasons why a server can't be gauged: one line each. The command line adds the fix.
 
+use serde_json::Value;
+
 use super::Engine;
 
 /// Failure of a request, a body or an address.
@@ -137,4 +139,11 @@ impl AttachError {
         matches!(self, AttachError::Unreachable { .. } | AttachError::Cut { .. })
             || matches!(self, AttachError::Status { status, .. } if *status >= 500 || *status == 429)
     }
+}
+
+/// Message of `{"error": {"message": ...}}` and its relatives.
+pub(crate) fn error_message(value: &Value) -> Option<String> {
+    let inner = value.get("error").unwrap_or(value);
+    let text = inner.get("message").or_else(|| inner.get("detail")).unwrap_or(inner);
+    text.as_str().map(str::to_owned).filter(|text| !text.is_empty())
 }

@@ -9,6 +9,7 @@ use serde_json::Value;
 use ureq::http::{Response, Uri};
 use ureq::{Agent, Body};
 
+use super::error::error_message;
 use super::sse::Events;
 use super::{AttachError, Key};
 use crate::sanitize::sanitize_line;
@@ -312,13 +313,6 @@ pub(crate) fn message(body: &[u8]) -> String {
     let value: Option<Value> = serde_json::from_slice(body).ok();
     let found = value.as_ref().and_then(error_message);
     sanitize_line(&found.unwrap_or_default()).chars().take(LONGEST_MESSAGE).collect()
-}
-
-/// Message of `{"error": {"message": ...}}` and its relatives.
-pub(crate) fn error_message(value: &Value) -> Option<String> {
-    let inner = value.get("error").unwrap_or(value);
-    let text = inner.get("message").or_else(|| inner.get("detail")).unwrap_or(inner);
-    text.as_str().map(str::to_owned).filter(|text| !text.is_empty())
 }
 
 fn unreachable(at: &str, error: &ureq::Error) -> AttachError {

@@ -42,7 +42,7 @@ pub struct AttachRunLine<'a> {
     pub temperature: Option<f64>,
     /// Top-p of a probe's texts, applied after the temperature.
     pub top_p: Option<f64>,
-    /// Most probable tokens asked for with each position of a probe.
+    /// Most probable tokens requested with each position of a probe.
     pub top: Option<usize>,
     /// Reason why the bounds' assumptions are not met, where the engine shows one.
     pub outside: Option<&'a str>,
@@ -475,15 +475,15 @@ mod tests {
         let schema: Value =
             serde_json::from_str(include_str!("../../schema/attach.schema.json")).unwrap();
         let schema = jsonschema::validator_for(&schema).unwrap();
-        let mut spoilt = 0;
+        let mut spoiled = 0;
         for line in lines() {
             assert!(schema.is_valid(&line), "{}: {line}", schema.validate(&line).unwrap_err());
             for (how, wrong) in invalid_variants(&line) {
                 assert!(!schema.is_valid(&wrong), "{how} passes: {wrong}");
-                spoilt += 1;
+                spoiled += 1;
             }
         }
-        assert!(spoilt > 200, "{spoilt}");
+        assert!(spoiled > 200, "{spoiled}");
     }
 
     #[test]

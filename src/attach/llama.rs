@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::estimate::{ChainMark, Drawn, Position, Scored};
 use super::http::MOST_BYTES;
-use super::probe::{Plan, Planned, ProbeSettings, ProbedText, Request, Step};
+use super::plan::{Plan, Planned, ProbeSettings, ProbedText, Request, Step};
 use super::prometheus::Samples;
 use super::{AttachError, Capabilities, Counters, Engine, Event, Http, Identity, Server, Sink};
 use crate::theory::bootstrap::SplitMix;

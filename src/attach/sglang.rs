@@ -13,7 +13,7 @@ use super::bracket::OmittedSampling;
 use super::counters::OwnWindow;
 use super::estimate::{Drawn, Position};
 use super::http::MOST_BYTES;
-use super::probe::{Plan, Planned, ProbeSettings, ProbedText, Request};
+use super::plan::{Plan, Planned, ProbeSettings, ProbedText, Request};
 use super::prometheus::Samples;
 use super::stream::{Chunks, Proof};
 use super::{AttachError, Capabilities, Counters, Engine, Event, Http, Identity, Server, Sink};

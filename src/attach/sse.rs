@@ -6,7 +6,7 @@ use std::io::BufRead;
 use serde_json::Value;
 
 use super::AttachError;
-use super::http::error_message;
+use super::error::error_message;
 use crate::sanitize::sanitize_line;
 
 /// Bytes of one line that are read at most: the distribution of a whole vocabulary fits.

@@ -1,6 +1,6 @@
 //! Steps from chunks of a stream: chunks that carry all tokens of a step (vLLM, SGLang).
 
-use super::probe::Step;
+use super::plan::Step;
 
 /// Chunks of one text, as they came.
 #[derive(Clone, Debug, Default)]

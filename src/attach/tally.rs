@@ -2,7 +2,7 @@
 //! counters.
 
 use super::bracket::OmittedSampling;
-use super::earlier::EarlierProbe;
+use super::earlier::{EarlierProbe, now};
 use super::estimate::{Brackets, Distributions, Estimates, Scored};
 use super::{Counters, Event, Identity, Step, Window};
 use crate::theory::intervals::{Estimate, Interval};
@@ -87,6 +87,33 @@ pub struct Summary {
     pub light: Option<LightSpeed>,
     /// Ready-made means of the engine, by its own definition.
     pub own_tokens_per_step: Option<f64>,
+}
+
+impl Summary {
+    /// Returns the figures to keep of a probe at this temperature and top-p, which ended now.
+    ///
+    /// `None` without estimates and intervals.
+    pub fn to_earlier_probe(&self, temperature: f64, top_p: f64) -> Option<EarlierProbe> {
+        let found = self.estimates.as_ref()?;
+        found.mu?.interval?;
+        Some(EarlierProbe {
+            ended: now(),
+            tokens: self.tokens.unwrap_or(0.0) as u64,
+            texts: self.texts,
+            positions: found.positions,
+            temperature,
+            top_p,
+            budget: self.budget,
+            mu: found.mu,
+            mu2: found.mu2,
+            published: found.published,
+            renewal: found.renewal,
+            renewal_tuned: found.renewal_tuned,
+            fluid: found.fluid,
+            fluid_at_mean: found.fluid_at_mean,
+            chain: found.chain,
+        })
+    }
 }
 
 /// Sums over the steps of texts.

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::bracket::OmittedSampling;
 use super::estimate::{Drawn, Position};
 use super::http::MOST_BYTES;
-use super::probe::{Plan, Planned, ProbeSettings, ProbedText, Request};
+use super::plan::{Plan, Planned, ProbeSettings, ProbedText, Request};
 use super::prometheus::Samples;
 use super::stream::{Chunks, Proof};
 use super::{AttachError, Capabilities, Counters, Engine, Event, Http, Identity, Server, Sink};
@@ -226,7 +226,7 @@ pub struct VllmText {
     /// True if the text was drawn from the distributions that are reported: they are those at
     /// temperature 1.
     draws: bool,
-    /// Most probable tokens asked for.
+    /// Most probable tokens requested.
     listed: usize,
     chunks: Chunks,
     ids: Vec<u32>,

@@ -2,10 +2,9 @@
 
 use std::process::ExitCode;
 
-use clap::{Args, CommandFactory};
+use clap::{Args, Command};
 use clap_complete::Shell;
 
-use super::Cli;
 use super::errors::print_bytes;
 
 /// Options of `speclight completions`.
@@ -15,14 +14,14 @@ pub struct CompletionsOptions {
     pub shell: Shell,
 }
 
-/// Writes the completions to standard output.
+/// Writes the completions of `program` to standard output.
 ///
 /// # Errors
 /// If standard output can't be written.
-pub fn run(options: CompletionsOptions) -> anyhow::Result<ExitCode> {
+pub fn run(options: CompletionsOptions, mut program: Command) -> anyhow::Result<ExitCode> {
     // Generated in memory first: clap's generator panics if its output can't be written.
     let mut text = Vec::new();
-    clap_complete::generate(options.shell, &mut Cli::command(), "speclight", &mut text);
+    clap_complete::generate(options.shell, &mut program, "speclight", &mut text);
     print_bytes(&text)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -5,44 +5,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use super::errors::print_lines;
+use super::finding::{Finding, Grade};
 use super::progress::size;
 use super::{machine, table};
 use crate::model::device::{DeviceChoice, default_threads};
 use crate::model::load::formats_to_round;
 use crate::registry::{self, ChecksumResult, Registry, RegistryError, RegistryModel};
-
-/// Severity of a finding.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Grade {
-    Ok,
-    /// Something is slow, or a feature that only some users need is missing.
-    Warn,
-    /// The program can't run.
-    Fail,
-}
-
-/// One line of the report: a subject, its grade, and the message.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Finding {
-    grade: Grade,
-    what: &'static str,
-    said: String,
-}
-
-impl Finding {
-    pub fn ok(what: &'static str, said: impl Into<String>) -> Self {
-        Self { grade: Grade::Ok, what, said: said.into() }
-    }
-
-    /// Returns a warning; `said` ends with the fix.
-    pub fn warn(what: &'static str, said: impl Into<String>) -> Self {
-        Self { grade: Grade::Warn, what, said: said.into() }
-    }
-
-    fn fail(what: &'static str, said: impl Into<String>) -> Self {
-        Self { grade: Grade::Fail, what, said: said.into() }
-    }
-}
 
 /// Writes the report; the exit status is 1 if a finding is `Fail`.
 ///

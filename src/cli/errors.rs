@@ -5,15 +5,90 @@
 
 use std::io::{self, Write};
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 
+use crate::attach::AttachError;
+use crate::distribution::NotFinite;
+use crate::engine::{BadSetting, SessionError};
 use crate::guarded::is_catching_panic;
-use crate::model::device::{default_threads, granted_threads};
+use crate::model::LoadError;
+use crate::model::device::{DeviceChoice, DeviceError, default_threads, granted_threads};
 use crate::sanitize::{format_error_chain, sanitize_line, sanitize_lines};
+use crate::study::table::StateError;
+use crate::train::TrainError;
 
 /// Formats an error and its causes as one line, with control characters escaped.
 pub fn one_line(error: &anyhow::Error) -> String {
-    sanitize_line(&format_error_chain(error))
+    sanitize_line(&add_fix(error))
+}
+
+/// Formats an error and its causes as one line, followed by the fix.
+pub(super) fn add_fix(error: &anyhow::Error) -> String {
+    let line = format_error_chain(error);
+    match error.chain().find_map(fix) {
+        Some(fix) => format!("{line}; {fix}"),
+        None => line,
+    }
+}
+
+/// Returns the option or command that fixes an error of a lower module.
+fn fix(error: &(dyn std::error::Error + 'static)) -> Option<String> {
+    let fix = if let Some(error) = error.downcast_ref::<LoadError>() {
+        match error {
+            LoadError::Template { .. } => "give --raw to go without it, or take another model",
+            // Transparent errors are not in the chain themselves.
+            LoadError::NoDevice(error) => return fix(error),
+            _ => return None,
+        }
+    } else if let Some(error) = error.downcast_ref::<DeviceError>() {
+        match error {
+            DeviceError::NotBuilt { feature, .. } => {
+                return Some(format!(
+                    "build with cargo build --release --features {feature}, or give --device cpu"
+                ));
+            }
+            DeviceError::Unopened { requested: DeviceChoice::Cuda(_), .. } => {
+                "check nvidia-smi, or give --device cpu"
+            }
+            DeviceError::Unopened { .. } => "give --device cpu",
+        }
+    } else if let Some(NotFinite { token: None }) = error.downcast_ref() {
+        "give --device cpu"
+    } else if let Some(error) = error.downcast_ref::<BadSetting>() {
+        match error {
+            BadSetting::Value(_) => return None,
+            BadSetting::NoDraftModel => "start with --draft-model NAME or PATH",
+            BadSetting::NoMember { member } => match member.as_str() {
+                "model" => "give --draft-model NAME or PATH",
+                "external" => "give --external COMMAND",
+                "eagle" => "give --head FILE",
+                _ => "take it out of --mix",
+            },
+            BadSetting::NoHead => "train one with speclight train, and give it with --head FILE",
+        }
+    } else if let Some(error) = error.downcast_ref::<SessionError>() {
+        match error {
+            SessionError::Setting(error) => return fix(error),
+            SessionError::NotFinite(error) => return fix(error),
+            _ => return None,
+        }
+    } else if let Some(error) = error.downcast_ref::<TrainError>() {
+        match error {
+            TrainError::Device => "give --device cpu",
+            TrainError::Diverged { .. } => "try a lower --learning-rate",
+            TrainError::Load(error) => return fix(error),
+            TrainError::NotFinite(error) => return fix(error),
+            _ => return None,
+        }
+    } else if let Some(error) = error.downcast_ref::<StateError>() {
+        match error {
+            StateError::InUse { .. } => "wait for it, or give another --state",
+            StateError::OtherSettings { .. } => "delete it to start over, or give another --state",
+        }
+    } else {
+        return None;
+    };
+    Some(fix.to_owned())
 }
 
 /// Writes one line to standard error, prefixed with the program's name.
@@ -119,6 +194,38 @@ pub fn report_panics() {
     }));
 }
 
+/// Adds the fix to an error about a server.
+pub(super) fn add_attach_fix(error: AttachError) -> anyhow::Error {
+    let fix = match &error {
+        AttachError::Address { .. } => "give the address of the server",
+        AttachError::KeyInClear { .. } => {
+            "use https or a tunnel, unset the variable, or give --insecure"
+        }
+        AttachError::BadKey { .. } => "give a file or variable that holds the key alone",
+        AttachError::Unreachable { .. } => {
+            "check the address and that the server runs; --timeout gives it longer"
+        }
+        AttachError::Unauthorized { with_key: true, .. } => "give the server's key with --key-file",
+        AttachError::Unauthorized { .. } => "give its key with --key-file or in OPENAI_API_KEY",
+        AttachError::Status { .. } => "check the address and the server's log",
+        AttachError::Redirected { .. } => "give the address that it leads to, if you trust it",
+        AttachError::TooLarge { .. } | AttachError::Malformed { .. } => {
+            "check the address; --engine names the engine"
+        }
+        AttachError::Cut { .. } => "check the server's log and try again",
+        AttachError::Refused { .. } => "check the server's log",
+        AttachError::UnknownEngine { .. } => {
+            "check the address and port, or name the engine with --engine"
+        }
+        AttachError::NoCounters { .. } => {
+            "or send prompts with --probe, where the engine allows it"
+        }
+        AttachError::Unsupported { .. } => "docs/attach.md lists what each engine can give",
+        AttachError::File { .. } => "docs/attach.md lists the files that can be imported",
+    };
+    anyhow!("{error}; {fix}")
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -145,6 +252,28 @@ mod tests {
             .context("outer")
             .unwrap_err();
         assert_eq!(one_line(&error), "outer: inner second \\u{1b}[31mred");
+    }
+
+    #[test]
+    fn errors_of_lower_modules_get_their_option() {
+        let lines = |error: anyhow::Error| one_line(&error.context("x"));
+        let template = LoadError::Template { path: "m.gguf".into(), why: "no".into() };
+        assert_eq!(
+            lines(template.into()),
+            "x: m.gguf: the chat template fails: no; give --raw to go without it, or take another \
+             model"
+        );
+        let device = DeviceError::NotBuilt { requested: DeviceChoice::Cuda(1), feature: "cuda" };
+        // Behind another error that is transparent.
+        let said = lines(LoadError::from(device).into());
+        assert!(said.starts_with("x: device cuda:1: built without the cuda feature; "), "{said}");
+        assert!(said.ends_with("--features cuda, or give --device cpu"), "{said}");
+        assert!(lines(BadSetting::NoHead.into()).ends_with("give it with --head FILE"));
+        assert!(lines(BadSetting::NoDraftModel.into()).contains("; start with --draft-model"));
+        assert_eq!(lines(BadSetting::Value("y".into()).into()), "x: y");
+        assert!(lines(TrainError::Device.into()).ends_with("; give --device cpu"));
+        let state = StateError::InUse { path: "s".into() };
+        assert!(lines(state.into()).ends_with("s; wait for it, or give another --state"));
     }
 
     #[test]

@@ -8,8 +8,8 @@ use std::process::ExitCode;
 use anyhow::{Context, anyhow};
 use clap::Args;
 
-use super::attach::{add_fix, text};
-use super::errors::print_lines;
+use super::attach::text;
+use super::errors::{add_attach_fix, print_lines};
 use super::lines::AtomicOutput;
 use crate::attach::import::Imported;
 use crate::attach::lines::{AttachLine, AttachRunLine};
@@ -25,7 +25,7 @@ pub struct ImportOptions {
     pub json: Option<PathBuf>,
 }
 
-/// Reads the files and writes what was asked for.
+/// Reads the files and writes the requested outputs.
 ///
 /// # Errors
 /// If a file can't be read, or has nothing to import.
@@ -37,7 +37,7 @@ pub fn run(options: &ImportOptions) -> anyhow::Result<ExitCode> {
         let file = File::open(path).map_err(|error| {
             anyhow!("{name}: can't be read: {error}; give a file that can be read")
         })?;
-        imported.read(&name, BufReader::new(file)).map_err(add_fix)?;
+        imported.read(&name, BufReader::new(file)).map_err(add_attach_fix)?;
     }
     let summary = imported.summary();
     if let Some(mut json) = json {

@@ -1,7 +1,7 @@
 //! Terminal and CPU findings for `speclight doctor`.
 
-use super::doctor::Finding;
-use crate::model::cpu::Kernel;
+use super::finding::Finding;
+use crate::model::cpu::{Kernel, cpu_features, cpu_name};
 
 /// Returns the findings about terminal, CPU and kernel.
 pub(super) fn findings() -> Vec<Finding> {
@@ -16,7 +16,7 @@ fn terminal() -> Finding {
 
     let var = |name: &str| std::env::var(name).ok();
     let abilities = TerminalAbilities::from_env(false, None, var);
-    let colours = abilities.depth.describe();
+    let colors = abilities.depth.describe();
     let characters = if abilities.ascii { "ASCII" } else { "UTF-8" };
     let term = var("TERM")
         .filter(|term| !term.is_empty())
@@ -30,7 +30,7 @@ fn terminal() -> Finding {
     let size = crossterm::terminal::size().ok();
     let said = size
         .map_or_else(|| "unknown size".to_owned(), |(width, height)| format!("{width}x{height}"));
-    let said = format!("{said}, {term}, {colours}, {characters}");
+    let said = format!("{said}, {term}, {colors}, {characters}");
     match size {
         Some((width, height)) if width < 40 || height < 12 => Finding::warn(
             "terminal",
@@ -61,7 +61,7 @@ fn terminal() -> Finding {
 fn cpu() -> Finding {
     let mut said = cpu_name().unwrap_or_else(|| std::env::consts::ARCH.to_owned());
     let features: Vec<&str> =
-        features().iter().filter(|(_, here)| *here).map(|(name, _)| *name).collect();
+        cpu_features().iter().filter(|(_, here)| *here).map(|(name, _)| *name).collect();
     said.push_str(&format!(
         " ({})",
         if features.is_empty() { "no known vector unit".to_owned() } else { features.join(", ") }
@@ -91,48 +91,4 @@ fn kernel() -> Finding {
         );
     }
     Finding::ok("kernel", format!("{kernel}; all kernels give bit-identical results"))
-}
-
-/// Instruction sets that kernels are selected by, with whether this CPU has each.
-pub fn features() -> Vec<(&'static str, bool)> {
-    #[cfg(target_arch = "x86_64")]
-    macro_rules! all {
-        ($($name:tt),*) => { vec![$(($name, std::arch::is_x86_feature_detected!($name))),*] };
-    }
-    #[cfg(target_arch = "x86_64")]
-    return all!(
-        "avx2",
-        "fma",
-        "f16c",
-        "avxvnni",
-        "avx512f",
-        "avx512bw",
-        "avx512vnni",
-        "avx512bf16"
-    );
-    #[cfg(target_arch = "aarch64")]
-    macro_rules! all {
-        ($($name:tt),*) => { vec![$(($name, std::arch::is_aarch64_feature_detected!($name))),*] };
-    }
-    #[cfg(target_arch = "aarch64")]
-    return all!("neon", "dotprod", "i8mm", "fp16", "bf16", "sve");
-    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-    Vec::new()
-}
-
-/// Returns the model name of the CPU, or `None` if the system doesn't report it.
-pub fn cpu_name() -> Option<String> {
-    let text = match std::env::consts::OS {
-        "linux" => std::fs::read_to_string("/proc/cpuinfo").ok()?,
-        "macos" => {
-            let out = std::process::Command::new("/usr/sbin/sysctl")
-                .args(["-n", "machdep.cpu.brand_string"])
-                .output()
-                .ok()?;
-            format!("model name:{}", String::from_utf8_lossy(&out.stdout))
-        }
-        _ => return None,
-    };
-    let line = text.lines().find(|line| line.starts_with("model name"))?;
-    line.split_once(':').map(|(_, name)| name.trim().to_owned()).filter(|name| !name.is_empty())
 }

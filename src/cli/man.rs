@@ -3,23 +3,21 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use clap::CommandFactory;
 use clap_mangen::Man;
 
-use super::Cli;
 use super::errors::print_bytes;
 
-/// Writes one roff page for the program and its subcommands to standard output.
+/// Writes one roff page for `program` and its subcommands to standard output.
 ///
 /// # Errors
 /// If standard output can't be written.
-pub fn run() -> anyhow::Result<ExitCode> {
-    print_bytes(&page()?)?;
+pub fn run(program: clap::Command) -> anyhow::Result<ExitCode> {
+    print_bytes(&page(program)?)?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn page() -> io::Result<Vec<u8>> {
-    let mut program = Cli::command().disable_help_subcommand(true);
+fn page(program: clap::Command) -> io::Result<Vec<u8>> {
+    let mut program = program.disable_help_subcommand(true);
     program.build();
     let mut text = Vec::new();
     let man = Man::new(program.clone()).manual("User commands");
@@ -63,11 +61,14 @@ fn subcommands(command: &clap::Command, path: &str, text: &mut Vec<u8>) -> io::R
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use clap::CommandFactory;
+
     use super::*;
+    use crate::cli::Cli;
 
     #[test]
     fn every_subcommand_is_in_the_page() {
-        let text = String::from_utf8(page().unwrap()).unwrap();
+        let text = String::from_utf8(page(Cli::command()).unwrap()).unwrap();
         for heading in
             ["RUN", "MODELS", "MODELS FETCH", "MODELS VERIFY", "DOCTOR", "COMPLETIONS", "MAN"]
         {

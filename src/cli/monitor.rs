@@ -44,7 +44,7 @@ pub fn run(options: MonitorOptions) -> anyhow::Result<ExitCode> {
     // Before the model is fetched, so that a file that can't be written is reported at once.
     let recorder = options.record.as_deref();
     let recorder =
-        recorder.map(|path| super::replay::recorder(path, &options.options)).transpose()?;
+        recorder.map(|path| super::replay::file::recorder(path, &options.options)).transpose()?;
     let (mut sink, events) = tui::channel();
     let loaded = Arc::new(AtomicBool::new(false));
     let ready = Arc::clone(&loaded);
@@ -59,7 +59,7 @@ pub fn run(options: MonitorOptions) -> anyhow::Result<ExitCode> {
     let slow_start = options.pace.is_none().then_some(0);
     let (keys, presets) = (Arc::new(config.keys), Arc::new(presets));
     let state = State { look_every, pace, slow_start, keys, presets, ..State::new(themes.len()) };
-    let context = super::replay::run_context(&options.options);
+    let context = super::replay::file::run_context(&options.options);
     let monitor = Monitor::new(state, recorder, context, options.picture);
     let mouse = if options.no_mouse { Mouse::Free } else { Mouse::Captured };
     let screen = tui::ScreenOptions { themes, mouse };

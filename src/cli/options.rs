@@ -7,11 +7,11 @@ use std::time::Duration;
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 
-use super::errors::warn_if_too_many_threads;
+use super::errors::{add_fix, warn_if_too_many_threads};
 use super::overlap::NamedFile;
 use super::prompts::{self, PromptError};
 use crate::draft::{DrafterKind, MEMBERS, Shape, ShapeKind, Widths};
-use crate::engine::{AUTO_BUDGET, EngineOptions, MAX_BUDGET, Pace, Prompt};
+use crate::engine::{AUTO_BUDGET, EngineOptions, ErrorFormat, MAX_BUDGET, Pace, Prompt};
 use crate::model::device::DeviceChoice;
 use crate::registry::Registry;
 use crate::telemetry::StepSettings;
@@ -415,6 +415,7 @@ impl DecodeOptions {
             raw: self.raw,
             once,
             start_paused: false,
+            error_format: ErrorFormat(add_fix),
         })
     }
 }

@@ -19,7 +19,7 @@ impl NamedFile {
         Self { option, path: path.into() }
     }
 
-    /// Names the file or folder of a model, which may be given by the name in the list.
+    /// Names the file or folder of a model, given by path or by name.
     pub fn model(option: &'static str, name: Option<&str>) -> Option<NamedFile> {
         let found = Registry::load().ok()?.find(name).ok()?;
         Some(Self::new(option, found.path()?))

@@ -67,7 +67,7 @@ struct RegressionBuffers {
 struct PooledPoints {
     weight: f64,
     value: f64,
-    /// Number of points.
+    /// Number of points in the block.
     count: usize,
 }
 

@@ -20,13 +20,13 @@ pub enum DrafterKind {
     Eagle,
     /// Second model with the same vocabulary.
     Model,
-    /// Separate process.
+    /// Process outside of this program.
     External,
     /// Several drafters merged in one tree.
     Mix,
     /// Default mix, which always chooses its own budget.
     Auto,
-    /// Target itself.
+    /// The target itself, at full cost.
     Oracle,
     /// Any other drafter, by name: one that a user of the library wrote.
     Custom(Arc<str>),

@@ -3,9 +3,8 @@
 //! A drafter is left out when its prerequisites are missing: a draft model, a head, or an external
 //! command.
 
-use anyhow::anyhow;
-
 use super::EngineOptions;
+use super::settings::BadSetting;
 use crate::draft::{
     Drafter, DrafterKind, Eagle, EarlyExit, External, Mix, ModelDrafter, Ngram, NoDraft, Oracle,
     Suffix,
@@ -95,12 +94,10 @@ impl DrafterBuilder<'_> {
     fn mix(&self, kind: DrafterKind, requested: Option<&[DrafterKind]>) -> anyhow::Result<Mix> {
         let mut members = Vec::new();
         for member in requested.into_iter().flatten() {
-            members.push(self.build(member)?.ok_or_else(|| {
-                anyhow!(
-                    "--mix {member}: this run has no such drafter (model needs --draft-model, external --external, eagle a head for \
-                     the model)"
-                )
-            })?);
+            members.push(
+                self.build(member)?
+                    .ok_or_else(|| BadSetting::NoMember { member: member.to_string() })?,
+            );
         }
         if requested.is_none() {
             for kinds in [MIXED, MIXED_WITHOUT_HEAD, MIXED_WITHOUT_EXIT] {

@@ -20,7 +20,6 @@ use super::machine_load::LoadWatch;
 use super::step_search::StepSearch;
 use super::{Command, EngineOptions, Event, Pace, Prompt, Session};
 use crate::model::device::default_threads;
-use crate::sanitize::format_error_chain;
 use crate::telemetry::{Ending, StepSettings};
 use crate::theory::cost::CostCurve;
 use crate::theory::pass_times::median;
@@ -51,8 +50,8 @@ const KEEP_COST: Duration = Duration::from_secs(30);
 /// Starts the engine on its own thread, named "engine".
 ///
 /// It loads the models and decodes the prompts in turn. `sink` receives every event and returns
-/// false if nobody listens anymore. The thread ends on [`Command::Quit`], when nobody listens, when
-/// the command sender is dropped, and after [`Event::Failed`] and [`Event::Finished`].
+/// false to stop the thread. It also ends on [`Command::Quit`], when the command sender is dropped,
+/// and after [`Event::Failed`] and [`Event::Finished`].
 ///
 /// # Panics
 /// If the system can't start a thread.
@@ -77,7 +76,7 @@ pub fn drive(
     sink: &mut dyn FnMut(Event) -> bool,
 ) {
     drive_with(options, commands, sink, |options, report| {
-        load(options, report).map_err(|error| format_error_chain(&error))
+        load(options, report).map_err(|error| (options.error_format.0)(&error))
     });
 }
 

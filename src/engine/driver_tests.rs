@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use super::driver::drive_with;
 use super::load::Engine;
 use super::testing::{LAYERS, TableDecoder};
-use super::{Command, EngineOptions, Event, Prompt, RunInfo, Session, Vocabulary};
+use super::{Command, EngineOptions, ErrorFormat, Event, Prompt, RunInfo, Session, Vocabulary};
 use crate::distribution::{Sampling, TokenDist};
 use crate::draft::{Drafter, EarlyExit, Ngram, NoDraft, Oracle};
 use crate::telemetry::{Ending, OracleResult, OracleSearchState, StepSettings};
@@ -47,6 +47,7 @@ fn options(prompts: &[&str]) -> EngineOptions {
         raw: true,
         once: false,
         start_paused: false,
+        error_format: ErrorFormat::default(),
     }
 }
 
@@ -386,7 +387,7 @@ fn settings_apply_from_the_next_step_and_rejected_ones_change_nothing() {
     assert!(held.len() > 4 && held[1..].iter().all(|h| *h == (9, 0.0, "oracle")), "{held:?}");
     assert_eq!(words(&events)[2..6], ["start 0 p0", "1", "set 7", "set 9"]);
     let said = refusals(&events);
-    let want = ["budget 0", "temperature NaN", "--draft-model", "no drafter \"magic\""];
+    let want = ["budget 0", "temperature NaN", "needs a second model", "no drafter \"magic\""];
     assert_eq!(said.len(), want.len());
     assert!(said.iter().zip(want).all(|(said, want)| said.contains(want)), "{said:?}");
 }

@@ -135,7 +135,7 @@ impl Loader {
                 let second = self.model(name, options, report)?;
                 same_vocabulary(model.tokenizer(), second.tokenizer())
                     .map_err(|why| anyhow!("{why}"))
-                    .with_context(|| format!("--draft-model {name}"))?;
+                    .with_context(|| format!("draft model {name}"))?;
                 Some((name.as_str(), second))
             }
             None => None,
@@ -199,9 +199,9 @@ impl Loader {
             bytes: model.weight_bytes() as f64,
             flops_per_token: 2.0 * config.multiplied_weights() as f64,
         };
-        let raw = options.raw;
+        let (raw, format) = (options.raw, options.error_format);
         let tokens: PromptEncoder =
-            Box::new(move |text| model.prompt_tokens(text, raw).map_err(|e| e.to_string()));
+            Box::new(move |text| model.prompt_tokens(text, raw).map_err(|e| (format.0)(&e.into())));
         Ok(Engine { session, tokens, info, shelf: cost_cache, work })
     }
 

@@ -41,7 +41,7 @@ mod vocabulary;
 pub(crate) use cost_cache::CostCache;
 pub use driver::{drive, spawn};
 pub(crate) use load::{Engine, load, load_each};
-pub use options::{EngineOptions, Prompt};
+pub use options::{EngineOptions, ErrorFormat, Prompt};
 pub use pace::Pace;
 pub use protocol::*;
 pub use recording::{EventReader, Recorded, Recorder, RunContext, entries};

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::draft::{DrafterKind, Widths};
+use crate::sanitize::format_error_chain;
 use crate::telemetry::StepSettings;
 
 /// Prompt text with the id that keys its random numbers.
@@ -19,6 +20,24 @@ pub struct Prompt {
     pub id: String,
     /// Text of the prompt, before the chat template is applied.
     pub text: String,
+}
+
+/// Formatter of errors, as one line each.
+///
+/// The user interface replaces the default, which knows no options, to add the fix.
+#[derive(Clone, Copy, Debug)]
+pub struct ErrorFormat(pub fn(&anyhow::Error) -> String);
+
+impl Default for ErrorFormat {
+    fn default() -> ErrorFormat {
+        ErrorFormat(format_error_chain)
+    }
+}
+
+impl PartialEq for ErrorFormat {
+    fn eq(&self, other: &ErrorFormat) -> bool {
+        std::ptr::fn_addr_eq(self.0, other.0)
+    }
 }
 
 /// Options of one run, moved to the engine thread.
@@ -61,4 +80,6 @@ pub struct EngineOptions {
     pub once: bool,
     /// Pauses before the first step.
     pub start_paused: bool,
+    /// Formatter of errors in events.
+    pub error_format: ErrorFormat,
 }

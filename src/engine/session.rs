@@ -65,7 +65,7 @@ pub enum SessionError {
     /// The drafter returned an error.
     #[error("the drafter {kind} failed: {source}")]
     Draft {
-        /// Drafter that failed.
+        /// Kind of the drafter that failed.
         kind: DrafterKind,
         /// Underlying error of the drafter.
         source: DraftError,
@@ -729,19 +729,16 @@ impl Session {
     /// If this run has no such drafter: names the remedy, or those that it has.
     fn find_drafter(&self, kind: &DrafterKind) -> Result<usize, BadSetting> {
         let found = self.drafters().position(|info| info.kind == *kind);
-        found.ok_or_else(|| {
-            BadSetting(match kind {
-                DrafterKind::Model => "the drafter \"model\" needs a second model: start with --draft-model NAME or PATH".into(),
-                DrafterKind::Eagle => {
-                    let cure = "none comes with this model: train one with speclight train, and give it with --head FILE";
-                    format!("the drafter \"eagle\" needs a head; {cure}")
-                }
-                _ => {
-                    let names: Vec<&str> = self.drafters().map(|info| info.kind.name()).collect();
-                    let (name, names) = (kind.name(), names.join(", "));
-                    format!("there is no drafter {name:?} in this run: give one of {names}")
-                }
-            })
+        found.ok_or_else(|| match kind {
+            DrafterKind::Model => BadSetting::NoDraftModel,
+            DrafterKind::Eagle => BadSetting::NoHead,
+            _ => {
+                let names: Vec<&str> = self.drafters().map(|info| info.kind.name()).collect();
+                let (name, names) = (kind.name(), names.join(", "));
+                BadSetting::Value(format!(
+                    "there is no drafter {name:?} in this run: give one of {names}"
+                ))
+            }
         })
     }
 

@@ -12,10 +12,25 @@ pub const MAX_BUDGET: usize = 256;
 /// Default maximum of an automatic budget, in tokens.
 pub const AUTO_BUDGET: usize = 64;
 
-/// Rejected setting: one line that names the value and the valid range.
+/// Error for a setting that a run rejects.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct BadSetting(pub(crate) String);
+pub enum BadSetting {
+    /// Value out of range or unknown: one line that names the value and the valid range.
+    #[error("{0}")]
+    Value(String),
+    /// Drafter that needs a draft model, in a run without one.
+    #[error("the drafter \"model\" needs a second model")]
+    NoDraftModel,
+    /// Drafter to mix that this run does not have.
+    #[error("mix: this run has no drafter {member:?}")]
+    NoMember {
+        /// Name of the drafter.
+        member: String,
+    },
+    /// Drafter that needs a head, in a run without one.
+    #[error("the drafter \"eagle\" needs a head, and none comes with this model")]
+    NoHead,
+}
 
 impl StepSettings {
     /// Returns the sampling parameters applied to the target's logits.
@@ -30,7 +45,7 @@ impl StepSettings {
     /// # Errors
     /// If a setting is out of range: names it, its value and the range.
     pub fn check(&self) -> Result<(), BadSetting> {
-        let bad = |line: String| Err(BadSetting(line));
+        let bad = |line: String| Err(BadSetting::Value(line));
         if !(1..=MAX_BUDGET).contains(&self.budget) {
             return bad(format!(
                 "budget {}: give 1 to {MAX_BUDGET} tokens a verify pass",

@@ -11,7 +11,7 @@ use super::hub::{MemoryHub, NoNames};
 use crate::attach::import::Imported;
 use crate::attach::lines::AttachSummaryLine;
 use crate::attach::{self, Counters};
-use crate::cli::bench::{compare, report::BenchReport};
+use crate::cli::bench::{read_report, text as bench_text};
 use crate::cli::plot::draw;
 use crate::cli::prompts;
 use crate::draft::Limits;
@@ -112,7 +112,7 @@ fn read_tensors(weights: &Weights) {
 
 /// A whole model in one file.
 pub fn gguf(bytes: &[u8], folder: &Path) -> bool {
-    accept(gguf_file::read(bytes, bytes.len() as u64, Path::new("model.gguf"))).is_some()
+    accept(gguf_file::read_header(bytes, bytes.len() as u64, Path::new("model.gguf"))).is_some()
         && load(&file(folder, "model.gguf", bytes))
 }
 
@@ -435,8 +435,8 @@ pub fn plot_table(bytes: &[u8], _: &Path) -> bool {
 /// Earlier result of `bench` that a new one is compared with.
 pub fn bench_report(bytes: &[u8], folder: &Path) -> bool {
     let path = file(folder, "bench.json", bytes);
-    let Some(report) = accept_any(BenchReport::read(&path)) else { return false };
-    for text in [report.text(), compare::text(&report, &report)] {
+    let Some(report) = accept_any(read_report(&path)) else { return false };
+    for text in [bench_text::report(&report), bench_text::comparison(&report, &report)] {
         sanitize_lines(&text);
     }
     true

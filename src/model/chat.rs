@@ -11,9 +11,9 @@ use std::time::Duration;
 use jiff::Zoned;
 use minijinja::{Environment, Error, ErrorKind, Value, context};
 
+use super::error::{LoadError, json_file};
 use super::format::weights::Weights;
 use super::jinja;
-use super::load::{LoadError, json_file};
 use super::strftime::strftime;
 use crate::guarded::catch_panic;
 
@@ -94,19 +94,15 @@ impl ChatTemplate {
         } else {
             self.render_in_thread(message, names)
         };
-        outcome.map_err(|failure| {
-            let (what, cure) = match failure {
-                Failure::Template(why) => (
-                    format!("the chat template fails: {why}"),
-                    "give --raw to go without it, or take another model",
-                ),
-                Failure::Thread(error) => (
-                    format!("no thread can be started for the chat template: {error}"),
-                    "end other programs, or allow this one more threads and 512 MiB more of \
-                     address space",
-                ),
-            };
-            LoadError::file(&self.path, what, None, cure)
+        outcome.map_err(|failure| match failure {
+            Failure::Template(why) => LoadError::Template { path: self.path.clone(), why },
+            Failure::Thread(error) => LoadError::file(
+                &self.path,
+                format!("no thread can be started for the chat template: {error}"),
+                None,
+                "end other programs, or allow this one more threads and 512 MiB more of address \
+                 space",
+            ),
         })
     }
 
@@ -123,15 +119,18 @@ impl ChatTemplate {
                 catch_panic(|| template.rendered(&message, [bos, eos]).map_err(|e| e.to_string()));
             let _ = sender.send(outcome.and_then(|text| text));
         };
-        std::thread::Builder::new()
+        let thread = std::thread::Builder::new()
             .name("template".into())
             .stack_size(STACK)
             .spawn(work)
             .map_err(Failure::Thread)?;
-        receiver
-            .recv_timeout(LONGEST_TIME)
-            .unwrap_or_else(|_| Err(format!("it takes more than {} s", LONGEST_TIME.as_secs())))
-            .map_err(Failure::Template)
+        let Ok(outcome) = receiver.recv_timeout(LONGEST_TIME) else {
+            let why = format!("it takes more than {} s", LONGEST_TIME.as_secs());
+            return Err(Failure::Template(why));
+        };
+        // Frees the stack, for which the next prompt may find no address space otherwise.
+        let _ = thread.join();
+        outcome.map_err(Failure::Template)
     }
 
     fn rendered(&self, message: &str, [bos_token, eos_token]: [&str; 2]) -> Result<String, Error> {
@@ -330,12 +329,12 @@ pub(super) mod tests {
             assert!(line.contains(said) && line.lines().count() == 1, "{said}: {line}");
         }
         // A list that holds another one twice, and so on.
-        for print in
+        for expression in
             ["ns.l", "ns.l|string", "ns.l|tojson", "ns.l ~ 'a'", "'%s' % ns.l", "ns.l|join"]
         {
             let doubled = format!(
                 "{{% set ns = namespace(l=[1]) %}}{{% for i in range(50) %}}\
-                 {{% set ns.l = [ns.l, ns.l] %}}{{% endfor %}}{{{{ {print} }}}}"
+                 {{% set ns.l = [ns.l, ns.l] %}}{{% endfor %}}{{{{ {expression} }}}}"
             );
             let line = render(&doubled, "Hi").unwrap_err();
             assert!(line.contains("too long a text") && line.lines().count() == 1, "{line}");
@@ -358,11 +357,7 @@ pub(super) mod tests {
                 line.starts_with("m.gguf: the chat template fails: ") && line.contains(said),
                 "{line}"
             );
-            assert!(
-                line.ends_with(": give --raw to go without it, or take another model")
-                    && line.lines().count() == 1,
-                "{line}"
-            );
+            assert_eq!(line.lines().count(), 1, "{line}");
         }
     }
 }

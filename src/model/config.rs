@@ -7,8 +7,8 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use super::error::{LoadError, json_error, replace_python_numbers};
 use super::format::gguf::Metadata;
-use super::load::{LoadError, json_error, replace_python_numbers};
 use super::{Config, RopeScaling};
 
 const CURE_LLAMA: &str = "only models of the Llama architecture can be run";
@@ -301,15 +301,20 @@ impl Json<'_> {
 
 const CURE_CONFIG: &str = "take the config.json that came with the weights";
 
-/// Reads the shape from the config.json at `path`, whose text is `text`.
+/// Contents of a config.json.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct JsonConfig {
+    pub config: Config,
+    /// True if the output head is tied to the embedding.
+    pub tied: bool,
+    /// Divisors of the rotary frequencies, if linear scaling is used.
+    pub rope_factors: Option<Vec<f32>>,
+}
+
+/// Reads the config.json at `path`, whose text is `text`.
 ///
-/// Also returns whether the output head is tied to the embedding, and the divisors of the rotary
-/// frequencies if linear scaling is used. Absent keys have the defaults of transformers'
-/// `LlamaConfig`.
-pub(super) fn from_json(
-    text: &str,
-    path: &Path,
-) -> Result<(Config, bool, Option<Vec<f32>>), LoadError> {
+/// Absent keys have the defaults of transformers' `LlamaConfig`.
+pub(super) fn from_json(text: &str, path: &Path) -> Result<JsonConfig, LoadError> {
     let error = |what: String, cure: &str| LoadError::file(path, what, None, cure);
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let value: Value = serde_json::from_slice(&replace_python_numbers(text.as_bytes()))
@@ -431,7 +436,8 @@ pub(super) fn from_json(
             ));
         }
     }
-    Ok((config, json.flag("tie_word_embeddings")?, factors))
+    let tied = json.flag("tie_word_embeddings")?;
+    Ok(JsonConfig { config, tied, rope_factors: factors })
 }
 
 /// Rejects shapes that no Llama has.
@@ -468,12 +474,22 @@ pub(super) fn check(c: &Config, path: &Path) -> Result<(), LoadError> {
     Err(LoadError::file(path, what, None, cure))
 }
 
-/// Matrices of one layer: name, rows and columns.
+/// Name and shape of a tensor.
+pub(super) struct TensorShape {
+    pub name: String,
+    /// Number of rows; 1 for a norm.
+    pub rows: usize,
+    pub cols: usize,
+}
+
+/// Returns the tensors that a model of this shape must have.
 ///
-/// The tensor is called `blk.{layer}.{name}.weight`.
-pub(super) fn layer_matrices(c: &Config) -> [(&'static str, usize, usize); 7] {
+/// The output matrix is not among them: it is optional.
+pub(super) fn required_tensors(c: &Config) -> impl Iterator<Item = TensorShape> + '_ {
     let (q, kv) = (c.heads * c.head_dim, c.kv_heads * c.head_dim);
-    [
+    let of_layer = [
+        ("attn_norm", 1, c.dim),
+        ("ffn_norm", 1, c.dim),
         ("attn_q", q, c.dim),
         ("attn_k", kv, c.dim),
         ("attn_v", kv, c.dim),
@@ -481,24 +497,16 @@ pub(super) fn layer_matrices(c: &Config) -> [(&'static str, usize, usize); 7] {
         ("ffn_gate", c.ffn, c.dim),
         ("ffn_up", c.ffn, c.dim),
         ("ffn_down", c.dim, c.ffn),
-    ]
-}
-
-/// Tensors that a model of this shape must have: name, rows and columns.
-///
-/// A norm has one row. The output matrix is not listed: it is optional.
-pub(super) fn required_tensors(c: &Config) -> impl Iterator<Item = (String, usize, usize)> + '_ {
-    let ends = [
-        ("token_embd.weight".to_string(), c.vocab, c.dim),
-        ("output_norm.weight".to_string(), 1, c.dim),
     ];
+    let tensor = |name: String, rows, cols| TensorShape { name, rows, cols };
     let layers = (0..c.layers).flat_map(move |l| {
-        let norms = ["attn_norm", "ffn_norm"].map(|n| (n, 1, c.dim));
-        norms
-            .into_iter()
-            .chain(layer_matrices(c))
-            .map(move |(n, rows, cols)| (format!("blk.{l}.{n}.weight"), rows, cols))
+        let name = move |name: &str| format!("blk.{l}.{name}.weight");
+        of_layer.map(|(part, rows, cols)| tensor(name(part), rows, cols))
     });
+    let ends = [
+        tensor("token_embd.weight".to_string(), c.vocab, c.dim),
+        tensor("output_norm.weight".to_string(), 1, c.dim),
+    ];
     ends.into_iter().chain(layers)
 }
 
@@ -510,7 +518,7 @@ mod tests {
     const CONFIG: &str = r#"{"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4,
         "num_key_value_heads": 2, "vocab_size": 320, "max_position_embeddings": 256, "rms_norm_eps": 1e-5}"#;
 
-    fn read(more: serde_json::Value) -> Result<(Config, bool, Option<Vec<f32>>), String> {
+    fn read(more: serde_json::Value) -> Result<JsonConfig, String> {
         let mut value: Value = serde_json::from_str(CONFIG).unwrap();
         for (key, more) in more.as_object().unwrap() {
             value[key] = more.clone();
@@ -525,7 +533,7 @@ mod tests {
     fn configs_are_read_as_transformers_reads_them() {
         let plain = read(serde_json::json!({})).unwrap();
         assert_eq!(
-            (plain.0.head_dim, plain.0.rope_base, plain.1, &plain.2),
+            (plain.config.head_dim, plain.config.rope_base, plain.tied, &plain.rope_factors),
             (16, 10_000.0, false, &None)
         );
         for same in [
@@ -537,14 +545,14 @@ mod tests {
         ] {
             assert_eq!(read(same).unwrap(), plain);
         }
-        let (defaults, ..) =
+        let JsonConfig { config: defaults, .. } =
             from_json("\u{feff}{\"model_type\": \"llama\"}", Path::new("config.json")).unwrap();
         assert_eq!(
             (defaults.dim, defaults.ffn, defaults.layers, defaults.heads),
             (4096, 11_008, 32, 32)
         );
         assert_eq!((defaults.vocab, defaults.context, defaults.eps), (32_000, 2048, 1e-6));
-        let huge = read(serde_json::json!({"max_position_embeddings": 1u64 << 40})).unwrap().0;
+        let huge = read(serde_json::json!({"max_position_embeddings": 1u64 << 40})).unwrap().config;
         assert_eq!(huge.context, LONGEST_CONTEXT);
     }
 
@@ -554,7 +562,7 @@ mod tests {
             let mut rope = serde_json::json!({"factor": 8.0, "low_freq_factor": 1, "high_freq_factor": 4.0,
                 "original_max_position_embeddings": 64});
             names.iter().for_each(|name| rope[name] = "llama3".into());
-            read(serde_json::json!({ "rope_scaling": rope })).unwrap().0.rope_scaling.unwrap()
+            read(serde_json::json!({ "rope_scaling": rope })).unwrap().config.rope_scaling.unwrap()
         };
         let want = RopeScaling {
             factor: 8.0,
@@ -565,7 +573,7 @@ mod tests {
         for names in [&["type"][..], &["rope_type"], &["type", "rope_type"]] {
             assert_eq!(scaling(names), want);
         }
-        let (_, _, factors) =
+        let JsonConfig { rope_factors: factors, .. } =
             read(serde_json::json!({"rope_scaling": {"type": "linear", "rope_type": "linear", "factor": 4}})).unwrap();
         assert_eq!(factors.unwrap(), vec![4.0; 8]);
     }

@@ -47,14 +47,25 @@ impl fmt::Display for DeviceChoice {
     }
 }
 
-/// A requested device is not available; the message is one line with the fix.
+/// Error for a requested device that is not available.
 #[derive(Debug, thiserror::Error)]
-#[error("device {requested}: {why}")]
-pub struct DeviceError {
-    /// Device that was requested.
-    pub requested: DeviceChoice,
-    /// Reason and fix, as one line.
-    pub why: String,
+pub enum DeviceError {
+    /// Device without support in this build.
+    #[error("device {requested}: built without the {feature} feature")]
+    NotBuilt {
+        /// Device that was requested.
+        requested: DeviceChoice,
+        /// Feature of the package that supports it.
+        feature: &'static str,
+    },
+    /// Device that can't be opened.
+    #[error("device {requested}: can't be opened ({why})")]
+    Unopened {
+        /// Device that was requested.
+        requested: DeviceChoice,
+        /// Reason, in one line.
+        why: String,
+    },
 }
 
 impl DeviceChoice {
@@ -64,25 +75,17 @@ impl DeviceChoice {
     /// If a GPU was requested explicitly, and this build does not support it or this machine lacks
     /// it.
     pub fn open(self) -> Result<Device, DeviceError> {
-        let error = |why: String| DeviceError { requested: self, why };
-        let absent = |feature: &str| {
-            error(format!(
-                "built without the {feature} feature: cargo build --release --features {feature}"
-            ))
+        let absent = |feature| DeviceError::NotBuilt { requested: self, feature };
+        let unopened = |error: candle_core::Error| DeviceError::Unopened {
+            requested: self,
+            why: one_line(&error),
         };
         match self {
             DeviceChoice::Cpu => Ok(Device::Cpu),
             DeviceChoice::Cuda(_) if !cfg!(feature = "cuda") => Err(absent("cuda")),
             DeviceChoice::Metal if !cfg!(feature = "metal") => Err(absent("metal")),
-            DeviceChoice::Cuda(n) => new_cuda(n).map_err(|e| {
-                error(format!(
-                    "can't be opened ({}): check nvidia-smi, or take --device cpu",
-                    one_line(&e)
-                ))
-            }),
-            DeviceChoice::Metal => Device::new_metal(0).map_err(|e| {
-                error(format!("can't be opened ({}): take --device cpu", one_line(&e)))
-            }),
+            DeviceChoice::Cuda(n) => new_cuda(n).map_err(unopened),
+            DeviceChoice::Metal => Device::new_metal(0).map_err(unopened),
             DeviceChoice::Auto => {
                 let gpu = if cfg!(feature = "cuda") { new_cuda(0) } else { Device::new_metal(0) };
                 Ok(gpu.unwrap_or(Device::Cpu))
@@ -182,17 +185,11 @@ mod tests {
 
     #[test]
     #[cfg(not(any(feature = "cuda", feature = "metal")))]
-    fn a_gpu_that_this_build_cannot_use_is_refused_with_the_cure() {
+    fn a_gpu_that_this_build_cannot_use_is_rejected() {
         let line = DeviceChoice::Cuda(1).open().unwrap_err().to_string();
-        assert_eq!(
-            line,
-            "device cuda:1: built without the cuda feature: cargo build --release --features cuda"
-        );
+        assert_eq!(line, "device cuda:1: built without the cuda feature");
         let line = DeviceChoice::Metal.open().unwrap_err().to_string();
-        assert_eq!(
-            line,
-            "device metal: built without the metal feature: cargo build --release --features metal"
-        );
+        assert_eq!(line, "device metal: built without the metal feature");
         assert!(DeviceChoice::Auto.open().unwrap().is_cpu());
     }
 

@@ -7,36 +7,13 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-
 use super::cpu::{CpuDecoder, Llama};
+use super::error::LoadError;
 use super::format::gguf::Metadata;
 use super::format::weights::Weights;
-use super::load::{LoadError, Model};
+use super::head_form::HeadForm;
+use super::load::Model;
 use crate::tree::TokenId;
-
-/// Kinds of drafting heads, by the drafter that uses them.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize,
-)]
-#[serde(rename_all = "kebab-case")]
-pub enum HeadForm {
-    /// A decoder layer over several hidden states and a token, which drafts on its own.
-    #[default]
-    Eagle,
-    /// A feed-forward layer over one hidden state, for early-exit drafting.
-    Adapter,
-}
-
-impl HeadForm {
-    /// Returns the GGUF architecture name of such heads.
-    pub fn architecture(self) -> &'static str {
-        match self {
-            HeadForm::Eagle => "speclight-eagle",
-            HeadForm::Adapter => "speclight-adapter",
-        }
-    }
-}
 
 /// Fix for a head that does not fit the target.
 const CURE: &str = "train a head for this model: speclight train";

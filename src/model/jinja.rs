@@ -14,7 +14,8 @@ use minijinja_contrib::pycompat;
 /// Rewrites template syntax that minijinja does not support.
 ///
 /// `{% generation %}` and its end, with which transformers marks text that a model is trained on,
-/// become blocks without effect. In all other tags, expressions are rewritten by [`rewrite_expressions`].
+/// become blocks without effect. In all other tags, expressions are rewritten by
+/// [`rewrite_expressions`].
 pub(super) fn rewrite_template(source: &str) -> String {
     let mut out = String::with_capacity(source.len());
     let mut rest = source;
@@ -463,7 +464,7 @@ pub(super) fn configure_environment(env: &mut Environment, most: usize) {
             (form, _) => {
                 modulo.form(form.unwrap_or_default())?;
                 values.iter().try_for_each(|value| modulo.add(value))?;
-                minijinja::filters::format(state, value, values).map(Value::from)
+                minijinja::filters::format(state, value, values)
             }
         }
     });

@@ -9,8 +9,10 @@ pub mod chat;
 mod config;
 pub mod cpu;
 pub mod device;
+pub mod error;
 pub mod format;
 mod head;
+mod head_form;
 mod jinja;
 pub mod load;
 pub mod rope;
@@ -18,8 +20,10 @@ mod slots;
 mod strftime;
 pub mod tokenizer;
 
-pub use head::{Head, HeadForm, HeadInfo};
-pub use load::{LoadError, Model};
+pub use error::LoadError;
+pub use head::{Head, HeadInfo};
+pub use head_form::HeadForm;
+pub use load::Model;
 pub use tokenizer::{Tokenizer, same_vocabulary};
 
 use crate::distribution::LogitSums;
@@ -180,7 +184,7 @@ impl Pass {
 pub struct Reductions {
     /// Sums for each temperature, then for each node of the pass.
     pub nodes: Vec<Vec<LogitSums>>,
-    /// Logit and rank of each token that was asked for.
+    /// Logit and rank of each token that was requested.
     ///
     /// The rank is the number of tokens with a higher logit, or an equal logit and a lower id.
     pub tokens: Vec<(f32, usize)>,

@@ -173,7 +173,9 @@ fn expand(text: &str, now: &Zoned, out: &mut String) -> Option<usize> {
     Some(at + directive.len_utf8())
 }
 
-/// Year and number of the ISO 8601 week, from the day of the year and of the week, both from 0.
+/// Year and number of the ISO 8601 week.
+///
+/// Days of the year and of the week count from 0.
 ///
 /// Week 1 is the one with the year's first Thursday.
 fn iso_week(year: i64, yday: i64, wday: i64) -> (i64, i64) {

@@ -35,7 +35,7 @@ pub enum RegistryError {
     /// A name is in no list.
     #[error("no model `{name}`: take one of {known}, or give the path of a GGUF file or a folder")]
     Unknown {
-        /// Name that was asked for.
+        /// Name that was requested.
         name: String,
         /// Names in the list, separated by commas.
         known: String,
@@ -43,7 +43,7 @@ pub enum RegistryError {
     /// Nothing exists at a path.
     #[error("{}: no such file or folder: give a GGUF file, a folder, or a name that `speclight models` lists", path.display())]
     Absent {
-        /// Path that was asked for.
+        /// Path that was requested.
         path: PathBuf,
     },
     /// The cache can't be written.

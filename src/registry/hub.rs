@@ -18,8 +18,7 @@ use ureq::http::{HeaderMap, Response, StatusCode, Uri};
 use super::Progress;
 use super::error::SourceError;
 use super::list::{HubFile, is_sha256};
-use super::part::PartialFile;
-use super::registry_model::FetchJob;
+use super::part::{FetchJob, PartialFile};
 use crate::hex::hex;
 
 /// Number of attempts; the count restarts after an attempt that made progress.

@@ -276,7 +276,7 @@ mod tests {
             (with("\"a.gguf\"", "\"m/a.gguf\""), 4, "`file`"),
             (with("sources", "bytes = -1\nsources"), 5, "`bytes`: invalid value"),
             (with("sources", "sha256 = \"abc\"\nsources"), 5, "`sha256`"),
-            (with("sources", "colour = 1\nsources"), 5, "unknown field `colour`"),
+            (with("sources", "color = 1\nsources"), 5, "unknown field `color`"),
             (with("{ path = \"m/a.gguf\" }", ""), 2, "`sources`"),
             (with("{ path = \"m/a.gguf\" }", "{ ftp = \"x\" }"), 5, "`ftp`"),
             (with("{ path = \"m/a.gguf\" }", &hub.replace("o/r", "-o/r")), 5, "`repository`"),

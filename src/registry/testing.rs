@@ -10,8 +10,7 @@ use ureq::unversioned::transport::Connector;
 use super::error::SourceError;
 use super::hub::{HubClient, agent_config};
 use super::list::HubFile;
-use super::part::Expected;
-use super::registry_model::FetchJob;
+use super::part::{Expected, FetchJob};
 
 /// Downloads `file` into `folder` from the hub at `https://hub`, with the token `secret`.
 ///

@@ -1,4 +1,5 @@
-//! Measurements behind the commands: tables over sets of prompts, and comparisons of settings.
+//! Measurements behind the commands: tables, comparisons of settings, and benchmarks.
 
+pub mod bench;
 pub mod compare;
 pub mod table;

@@ -19,7 +19,7 @@
 //!
 //! t(b) is the measured cost of a pass; only its ratio counts, so that the times of these steps
 //! stay the reference. The first b - 1 nodes of a tree are the tree of budget b (`curve`). A
-//! smaller tree is also drafted faster, by an amount that these steps don't tell: d_i is kept, so
+//! smaller tree is also drafted faster, by an amount that these steps don't show: d_i is kept, so
 //! that the gain of a smaller budget is a lower bound. Budgets above the verified ones, and other
 //! drafters, are not predicted, since their trees were never seen.
 //!
@@ -108,7 +108,7 @@ impl Sums {
     }
 }
 
-/// Predicts the gain of each change that the steps tell about, from the newest step back.
+/// Predicts the gain of each change that the steps show, newest step first.
 ///
 /// The steps must have the settings of the first one; the iteration ends at the first that has
 /// not. `cost` is the measured cost of passes. The result is empty below 32 steps, and while
@@ -234,7 +234,7 @@ pub fn predicted_gains<'a>(
     found
 }
 
-/// Returns the size in tokens that the calibrated q promises to be the fastest for this tree.
+/// Returns the size in tokens that calibrated q predicts to be fastest for this tree.
 ///
 /// `largest` is the size of the tree, and `seconds` gives the time of the step at a smaller size.
 fn promised_size(record: &StepRecord, largest: usize, seconds: impl Fn(usize) -> f64) -> usize {
@@ -285,7 +285,7 @@ pub struct Advice {
     pub gains: Vec<Gain>,
     /// Setting that is advised; `None` if no setting is predicted to be faster.
     shown: Option<Change>,
-    /// Setting that would replace it, and the number of evaluations in a row that preferred it.
+    /// Setting that would replace it, and the number of consecutive evaluations preferring it.
     rival: Option<Option<Change>>,
     ahead: u32,
     /// Gains as shown, by change.
@@ -408,7 +408,8 @@ mod tests {
         near(Change::FreeDrafting, 5.0 / 4.5 - 1.0);
         near(Change::NoDrafting, 0.4 / 0.5 - 1.0);
         near(Change::PerfectDrafter, 2.0);
-        // The calibrated q equals p here: 1 / 3, 1.8 / 3.5, 2.2 / 4.25, 2.4 / 5; three tokens are best.
+        // The calibrated q equals p here: 1 / 3, 1.8 / 3.5, 2.2 / 4.25, 2.4 / 5; three tokens are
+        // best.
         near(Change::Automatic, 2.2 / (1.0 + 3.25) / now - 1.0);
         assert_eq!(of(&found, Change::Budget(4)), None, "the budget in force is no change");
         assert_eq!(of(&found, Change::BestFirst), None, "no step was searched");

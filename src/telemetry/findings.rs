@@ -22,7 +22,7 @@ pub enum OracleSearchState {
     BrokenOff,
 }
 
-/// Result of an oracle search for one step: its oracle tree and the drafter's best tree. The search
+/// Result of a step's oracle search: oracle tree and the drafter's best tree. The search
 /// runs after the step, outside of the timed path.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct OracleResult {
@@ -150,15 +150,16 @@ pub struct Miss {
     /// Rank among the drafter's candidates at this node, 0 for the best. Null if it was not
     /// proposed.
     pub draft_rank: Option<usize>,
-    /// True if the drafter was asked for candidates at this node.
+    /// True if candidates of the drafter were requested at this node.
     pub asked: bool,
-    /// True if the token is outside the drafter's vocabulary. `None` in records of versions that did
-    /// not write it.
+    /// True if the token is outside the drafter's vocabulary. `None` in records of versions that
+    /// did not write it.
     #[serde(default)]
     pub outside_vocabulary: Option<bool>,
-    /// Target's five most probable tokens at this node, at the sampling parameters; when greedy, at
-    /// temperature 1. Shorter where the support is, and when greedy on a device that keeps the
-    /// logits.
+    /// Target's five most probable tokens at this node.
+    ///
+    /// At the sampling parameters; when greedy, at temperature 1. Shorter where the support is, and
+    /// when greedy on a device that keeps the logits.
     #[serde(default)]
     pub target_best: Vec<RankedToken>,
     /// Drafter's five most probable candidates at this node. Empty if it was not asked.

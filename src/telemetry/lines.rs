@@ -176,8 +176,10 @@ mod tests {
     /// Maximum number of tokens of the run with an automatic budget.
     const CUT: usize = 150;
 
-    /// Lines of five runs over a table: one greedy and short, two with sampled trees, one with an
-    /// automatic budget, and one long enough for intervals. Only every eighth step is included.
+    /// Lines of five runs over a table, with every eighth step only.
+    ///
+    /// One run is greedy and short, two have sampled trees, one an automatic budget, and one is
+    /// long enough for intervals.
     fn lines() -> Vec<Value> {
         let mut lines = Vec::new();
         let runs = [
@@ -282,15 +284,15 @@ mod tests {
         ] {
             assert!(any(pointer), "no line has {pointer}");
         }
-        let mut spoilt = 0;
+        let mut spoiled = 0;
         for line in &lines {
             assert!(schema.is_valid(line), "{}: {line}", schema.validate(line).unwrap_err());
             for (how, wrong) in invalid_variants(line) {
                 assert!(!schema.is_valid(&wrong), "{how} passes: {wrong}");
-                spoilt += 1;
+                spoiled += 1;
             }
         }
-        assert!(spoilt > 500, "{spoilt}");
+        assert!(spoiled > 500, "{spoiled}");
     }
 
     #[test]

@@ -17,9 +17,9 @@ pub struct Losses {
     /// B - 1 to the oracle tree, which lacks what lies beyond the end of the text.
     pub budget: Option<f64>,
     /// Loss from the fluid bound to the oracle tree of this context. The oracle tree counts by its
-    /// known mass ([`OracleResult::best_known_mass`]), so after convergence this loss is too large by less than the
-    /// tolerance of the search. `None` without an oracle search. 0 when greedy, where nothing is
-    /// uncertain.
+    /// known mass ([`OracleResult::best_known_mass`]), so after convergence this loss is too large
+    /// by less than the tolerance of the search. `None` without an oracle search. 0 when greedy,
+    /// where nothing is uncertain.
     pub context: Option<f64>,
     /// Loss from the oracle tree to the drafter's best tree of P nodes. `None` without an oracle
     /// search.

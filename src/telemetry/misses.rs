@@ -35,7 +35,7 @@ impl MissCause {
 
     /// Returns the cause of a miss, luck aside. `rank` is the token's rank under the target, and
     /// `draft_rank` its rank among the drafter's candidates if it was proposed. `asked` is `true`
-    /// if the drafter was asked for candidates there.
+    /// if candidates of the drafter were requested there.
     pub fn ignoring_luck(rank: usize, draft_rank: Option<usize>, asked: bool) -> MissCause {
         match draft_rank {
             Some(own) if own <= rank => MissCause::Budget,

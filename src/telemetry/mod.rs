@@ -1,7 +1,7 @@
 //! Telemetry: the [`StepRecord`] of each step, and the statistics computed from it. The engine
 //! fills in the records. Screen, traces, JSON lines, and comparisons read these records and the
-//! tallies here ([`Tally`], [`LightTally`], [`LossLadder`], [`Misses`], and others), which add up steps
-//! in constant memory.
+//! tallies here ([`Tally`], [`LightTally`], [`LossLadder`], [`Misses`], and others), which add up
+//! steps in constant memory.
 
 mod advice;
 mod base_rates;

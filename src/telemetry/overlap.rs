@@ -1,10 +1,8 @@
 //! Overlap of the drafter's and the target's distributions, and ceilings of verification rules.
-//! They compare sampled drafting with the drafter's best token. [`OverlapTally`] adds up the means over
-//! steps.
+//! They compare sampled drafting with the drafter's best token. [`OverlapTally`] adds up the means
+//! over steps.
 
 use serde::{Deserialize, Serialize};
-
-use super::StepRecord;
 
 /// Overlap of p and q at one node of the verification walk with candidates.
 ///
@@ -95,16 +93,16 @@ pub struct OverlapTally {
 }
 
 impl OverlapTally {
-    /// Adds the record of a step.
-    pub fn add(&mut self, record: &StepRecord) {
-        for one in &record.overlap {
+    /// Adds the overlap and the rule's ceiling of a step.
+    pub fn add(&mut self, overlap: &[Overlap], rule_ceiling: Option<RuleCeiling>) {
+        for one in overlap {
             self.overlap.nodes += 1;
             self.overlap.p_argmax_mean += one.p_argmax;
             self.overlap.overlap_mean += one.overlap;
             self.overlap.overlap_max_mean += one.overlap_max;
             self.overlap.covered_mean += one.covered;
         }
-        if let Some(rule) = record.rule_ceiling {
+        if let Some(rule) = rule_ceiling {
             self.rule.steps += 1;
             self.rule.ceiling_mean += rule.ceiling;
             self.rule.accepted_mean += rule.accepted;
@@ -140,7 +138,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::telemetry::testing::{chain, record};
 
     fn normalized(weights: &[f64]) -> Vec<f64> {
         let sum: f64 = weights.iter().sum();
@@ -180,13 +177,11 @@ mod tests {
             (all.mean(), all.rule_ceiling(), Overlap::from_candidates(0, &[])),
             (None, None, None)
         );
-        let mut step = record(chain(&[0.5]), &[1], 4);
-        step.overlap = [(0, 0.75), (1, 0.25)]
-            .map(|(node, p)| Overlap::from_candidates(node, &[(p, 0.5)]).unwrap())
-            .to_vec();
-        step.rule_ceiling = Some(RuleCeiling { drafts: 1, ceiling: 0.5, accepted: 0.25 });
-        all.add(&step);
-        all.add(&record(chain(&[]), &[], 4));
+        let overlap = [(0, 0.75), (1, 0.25)]
+            .map(|(node, p)| Overlap::from_candidates(node, &[(p, 0.5)]).unwrap());
+        let ceiling = Some(RuleCeiling { drafts: 1, ceiling: 0.5, accepted: 0.25 });
+        all.add(&overlap, ceiling);
+        all.add(&[], None);
         let mean = all.mean().unwrap();
         assert_eq!(
             (mean.nodes, mean.p_argmax_mean, mean.overlap_mean, mean.covered_mean),

@@ -191,7 +191,7 @@ pub struct Ceilings {
 /// Settings that can change during a run. Each step records those in effect.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StepSettings {
-    /// Drafter.
+    /// Drafter that proposes the tree.
     pub drafter: DrafterKind,
     /// Shape of the token tree.
     pub shape: Shape,

@@ -323,7 +323,7 @@ impl Tally {
         self.told.add(record);
         self.capacity.add(record);
         self.light.add(record);
-        self.overlaps.add(record);
+        self.overlaps.add(&record.overlap, record.rule_ceiling);
         self.sums.origins.add(record);
         self.sums.reached =
             record.reached.filter(|reached| reached.expected.is_some()).or(self.sums.reached);

@@ -166,9 +166,9 @@ impl StepUnits {
             let one = self.replicate(&mut |i| times[i], drafted)?;
             Some(vec![one.0, one.1 / all.1, one.0 * all.1 / one.1])
         })?;
-        let range = |i: usize, centre: f64, scale: f64, most: f64| {
+        let range = |i: usize, center: f64, scale: f64, most: f64| {
             let half = scale * widths[i];
-            Interval { low: (centre - half).max(0.0), high: (centre + half).min(most.max(centre)) }
+            Interval { low: (center - half).max(0.0), high: (center + half).min(most.max(center)) }
         };
         Some(StepIntervals {
             expected: range(0, mean, 1.0, drafted),

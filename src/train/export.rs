@@ -6,55 +6,15 @@
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
+use candle_core::Device;
+use candle_core::quantized::QTensor;
 use candle_core::quantized::gguf_file::{self, Value};
-use candle_core::quantized::{GgmlDType, QTensor};
-use candle_core::{D, DType, Device, Tensor};
 
 use super::TrainError;
 use super::net::Net;
+use super::rounding::kind;
+use super::sizes::HeadTensor;
 use crate::tree::TokenId;
-
-/// Returns the storage type of a tensor with that many columns.
-fn kind(name: &str, cols: usize) -> GgmlDType {
-    if name.ends_with("norm.weight") || !cols.is_multiple_of(32) {
-        GgmlDType::F32
-    } else {
-        GgmlDType::Q4_1
-    }
-}
-
-/// Returns a tensor's values as the file will store them.
-///
-/// # Errors
-/// If it is not a tensor of floats.
-pub fn round_for_file(name: &str, tensor: &Tensor) -> candle_core::Result<Tensor> {
-    match kind(name, tensor.dim(D::Minus1)?) {
-        GgmlDType::F32 => Ok(tensor.clone()),
-        kind => QTensor::quantize(tensor, kind)?.dequantize(tensor.device()),
-    }
-}
-
-/// Does the same as [`rounded`] on the tensor's device, without a copy to the host.
-///
-/// [`GgmlDType::Q4_1`] has 4 bits between the smallest and the largest number of each block of 32;
-/// smallest number and step are kept in half precision.
-///
-/// # Errors
-/// If it is not a tensor of floats.
-pub fn round_on_device(name: &str, tensor: &Tensor) -> candle_core::Result<Tensor> {
-    if kind(name, tensor.dim(D::Minus1)?) == GgmlDType::F32 {
-        return Ok(tensor.clone());
-    }
-    let half = |x: &Tensor| x.to_dtype(DType::F16)?.to_dtype(DType::F32);
-    let blocks = tensor.reshape(((), 32))?;
-    let least = blocks.min_keepdim(1)?;
-    let step = ((blocks.max_keepdim(1)? - &least)? / 15.0)?;
-    // A constant block has step 0.
-    let times = step.eq(0.0)?.where_cond(&step.zeros_like()?, &step.recip()?)?;
-    let level =
-        (blocks.broadcast_sub(&least)?.broadcast_mul(&times)? + 0.5)?.floor()?.clamp(0.0, 15.0)?;
-    level.broadcast_mul(&half(&step)?)?.broadcast_add(&half(&least)?)?.reshape(tensor.shape())
-}
 
 /// Writes the head to `path` atomically; `card` describes its training in one line.
 ///
@@ -90,7 +50,7 @@ pub fn write(
         (key("after"), list(&mut after.iter().map(|&n| n as u32))),
     ];
     let mut tensors = Vec::new();
-    for (name, rows, cols) in s.tensors() {
+    for HeadTensor { name, rows, cols } in s.tensors() {
         let Some(var) = net.vars.get(name) else { continue };
         let kind = kind(name, cols);
         let shape = if rows == 1 {
@@ -110,34 +70,4 @@ pub fn write(
     gguf_file::write(&mut out, &metadata, &tensors)?;
     out.flush().map_err(disk)?;
     std::fs::rename(&part, path).map_err(disk)
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    #[test]
-    fn a_device_rounds_as_the_file_does() {
-        let mut values: Vec<f32> = (0..8 * 64)
-            .map(|i| ((i * i) as f32 * 0.37).sin() * if i < 256 { 0.04 } else { 3.0 })
-            .collect();
-        // A constant block, a block of zeros, and an outlier.
-        values[64..96].fill(0.25);
-        values[96..128].fill(0.0);
-        values[130] = 40.0;
-        let tensor = Tensor::from_vec(values, (8, 64), &Device::Cpu).unwrap();
-        for name in ["output.weight", "output_norm.weight"] {
-            let numbers = |t: Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
-            let (want, got) = (
-                numbers(round_for_file(name, &tensor).unwrap()),
-                numbers(round_on_device(name, &tensor).unwrap()),
-            );
-            assert_eq!(
-                want.iter().zip(&got).filter(|(a, b)| (*a - *b).abs() > 1e-6 * a.abs()).count(),
-                0,
-                "{name}"
-            );
-        }
-    }
 }

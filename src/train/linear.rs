@@ -12,9 +12,19 @@ use std::thread::Builder;
 
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, Var, bail};
 
-use super::export;
-use super::net::SoftCross;
+use super::rounding;
 use crate::model::cpu::dense::{MatrixView, PackedRight, multiply};
+
+/// Cross-entropy against distributions that are known at some rows.
+///
+/// For entry i it is the sum over k of weight (log Z - logit). It takes one pass over the logits
+/// each way, where the composed operations take many.
+#[derive(Clone, Debug)]
+pub struct SoftCross {
+    pub rows: Vec<u32>,
+    /// Weights of the rows, already multiplied by the weight of the entry.
+    pub weights: Vec<f32>,
+}
 
 /// Matrix of a head, (rows, cols), packed for both directions.
 #[derive(Debug)]
@@ -45,7 +55,7 @@ impl Matrices {
             let Some(var) = vars.get(name) else { bail!("no tensor {name}") };
             let (rows, cols) = var.dims2()?;
             let values =
-                export::round_for_file(name, var.as_tensor())?.flatten_all()?.to_vec1::<f32>()?;
+                rounding::round_for_file(name, var.as_tensor())?.flatten_all()?.to_vec1::<f32>()?;
             let view = MatrixView::new(&values, rows, cols);
             Ok((
                 name,

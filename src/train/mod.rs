@@ -12,6 +12,7 @@ mod linear;
 mod net;
 mod news;
 mod own;
+mod rounding;
 mod run;
 mod sizes;
 mod teacher;
@@ -75,7 +76,7 @@ pub enum TrainError {
         path: PathBuf,
     },
     /// Target on a device that does not expose its hidden states.
-    #[error("heads are trained on the CPU path: give --device cpu")]
+    #[error("heads are trained on the CPU path alone")]
     Device,
     /// Failure to start a thread that writes answers.
     #[error(
@@ -92,9 +93,7 @@ pub enum TrainError {
         texts: usize,
     },
     /// Loss or gradient that is not finite.
-    #[error(
-        "the loss is not finite at step {step}: the last good checkpoint was kept; try a lower --learning-rate"
-    )]
+    #[error("the loss is not finite at step {step}: the last good checkpoint was kept")]
     Diverged {
         /// Step at which it occurred, from 0.
         step: usize,

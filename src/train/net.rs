@@ -10,7 +10,7 @@ use candle_core::{CpuStorage, CustomOp1, D, Device, Layout, Result, Shape, Tenso
 use candle_nn::ops::softmax_last_dim;
 
 use super::corpus::TOP;
-use super::linear::Products;
+use super::linear::{Products, SoftCross};
 use super::own::{rope, select_rows, softmax, unit};
 use super::sizes::HeadDims;
 use crate::distribution::exp;
@@ -257,10 +257,10 @@ impl Net {
                 let weigh =
                     (Tensor::from_slice(shares, (shares.len(), 1), logits.device())? * mass)?;
                 let back = slope.matmul(&output.detach())?.broadcast_mul(&weigh)?;
-                let learnt = slope.t()?.matmul(&input.broadcast_mul(&weigh)?)?;
+                let learned = slope.t()?.matmul(&input.broadcast_mul(&weigh)?)?;
                 // Row by row first: a device computes each sum on one of its processors.
                 let sum = |x: Tensor| x.sum(1)?.sum_all();
-                let term = (sum((&depth.normed * back)?)? + sum((output * learnt)?)?)?;
+                let term = (sum((&depth.normed * back)?)? + sum((output * learned)?)?)?;
                 Ok(Loss { term, counted: whole(given, mass, &logits, &chances, counts)? })
             }
         }
@@ -345,17 +345,6 @@ fn shift(x: &Tensor, dim: usize, by: usize) -> Result<Tensor> {
         return Ok(zeros);
     }
     Tensor::cat(&[&zeros, &x.narrow(dim, 0, n - by)?], dim)
-}
-
-/// Cross-entropy against distributions that are known at some rows.
-///
-/// For entry i it is the sum over k of weight (log Z - logit). It takes one pass over the logits
-/// each way, where the composed operations take many.
-#[derive(Clone, Debug)]
-pub struct SoftCross {
-    pub rows: Vec<u32>,
-    /// Weights of the rows, already multiplied by the weight of the entry.
-    pub weights: Vec<f32>,
 }
 
 impl SoftCross {

@@ -2,6 +2,7 @@
 
 mod checkpoint;
 mod examples;
+mod gradients;
 mod held_out;
 mod initial;
 mod learning;
@@ -13,9 +14,9 @@ use std::time::Instant;
 use candle_core::Device;
 use serde::{Deserialize, Serialize};
 
-use self::learning::BatchGradients;
+use self::gradients::BatchGradients;
 #[cfg(test)]
-pub(super) use self::learning::backpropagate;
+pub(super) use self::learning::{Backpropagation, backpropagate};
 use super::adam::Adam;
 use super::corpus::Corpus;
 use super::net::Net;
@@ -234,7 +235,7 @@ impl<'a> Run<'a> {
                 Some(head) => run.initialize_from_head(head, target)?,
                 None => {
                     run.choose_tokens()?;
-                    run.initialise(target)?;
+                    run.initialize(target)?;
                 }
             }
         }

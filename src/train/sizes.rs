@@ -4,6 +4,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{Config, HeadForm};
 
+/// Name and shape of a head's tensor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeadTensor {
+    pub name: &'static str,
+    /// Number of rows; 1 for a vector.
+    pub rows: usize,
+    pub cols: usize,
+}
+
 /// Dimensions of a head of one decoder layer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HeadDims {
@@ -47,8 +56,8 @@ impl HeadDims {
         }
     }
 
-    /// Returns the tensors as (name, rows, columns); a vector has one row.
-    pub fn tensors(&self) -> Vec<(&'static str, usize, usize)> {
+    /// Returns the tensors of the head's file.
+    pub fn tensors(&self) -> Vec<HeadTensor> {
         let (dim, q, kv) = (self.dim, self.heads * self.head_dim, self.kv_heads * self.head_dim);
         let all = [
             ("fuse_norm.weight", self.fused, dim),
@@ -72,14 +81,15 @@ impl HeadDims {
             HeadForm::Eagle => true,
             HeadForm::Adapter => name.contains(".ffn_") || name.starts_with("output"),
         };
-        all.into_iter().filter(|(name, ..)| has(name)).collect()
+        let tensor = |(name, rows, cols)| HeadTensor { name, rows, cols };
+        all.into_iter().filter(|(name, ..)| has(name)).map(tensor).collect()
     }
 
     /// Returns the names of the matrices that inputs are multiplied by.
     pub fn matrices(&self) -> Vec<&'static str> {
         self.tensors()
             .into_iter()
-            .map(|(name, ..)| name)
+            .map(|tensor| tensor.name)
             .filter(|name| !name.ends_with("norm.weight"))
             .collect()
     }

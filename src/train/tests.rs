@@ -8,10 +8,12 @@ use candle_core::{Device, Tensor, Var};
 
 use super::corpus::TOP;
 use super::export;
-use super::linear::{Matrices, Products};
-use super::net::{Example, Laws, Net, SoftCross};
-use super::run::{TrainSettings, backpropagate};
+use super::linear::{Matrices, Products, SoftCross};
+use super::net::{Example, Laws, Net};
+use super::rounding;
+use super::run::{Backpropagation, TrainSettings, backpropagate};
 use super::sizes::HeadDims;
+use super::sizes::HeadTensor;
 use crate::model::cpu::{CpuDecoder, Llama, dense};
 use crate::model::format::quant::TensorFormat;
 use crate::model::format::weights::Weights;
@@ -35,7 +37,7 @@ fn numbers(n: usize, seed: u32, size: f32) -> Vec<f32> {
 fn net(form: HeadForm, fused: usize) -> Net {
     let sizes = HeadDims::for_target(form, &CONFIG, 48, fused);
     let mut vars = BTreeMap::new();
-    for (i, (name, rows, cols)) in sizes.tensors().into_iter().enumerate() {
+    for (i, HeadTensor { name, rows, cols }) in sizes.tensors().into_iter().enumerate() {
         let norm = name.ends_with("norm.weight");
         let size = if norm { 0.4 } else { 4.0 / (cols as f32).sqrt() };
         let values: Vec<f32> = numbers(rows * cols, i as u32 + 1, size)
@@ -45,7 +47,7 @@ fn net(form: HeadForm, fused: usize) -> Net {
         let shape = if rows == 1 { vec![cols] } else { vec![rows, cols] };
         // Rounded as in a file, so that writing loses nothing.
         let values =
-            export::round_for_file(name, &Tensor::from_vec(values, shape, &Device::Cpu).unwrap())
+            rounding::round_for_file(name, &Tensor::from_vec(values, shape, &Device::Cpu).unwrap())
                 .unwrap();
         vars.insert(name, Var::from_tensor(&values).unwrap());
     }
@@ -310,7 +312,8 @@ fn joined_texts_give_the_summed_gradients() {
         lens: lens.to_vec(),
     };
     let told = |example: &Example| {
-        let (store, loss, counted) = backpropagate(&net, example, &options(2), None).unwrap();
+        let Backpropagation { store, loss, counted } =
+            backpropagate(&net, example, &options(2), None).unwrap();
         let flat = |var: &Var| {
             store.get(var).map(|g| g.flatten_all().unwrap().to_vec1::<f32>().unwrap()).unwrap()
         };

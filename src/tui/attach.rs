@@ -21,7 +21,7 @@ pub const ATTACH_KEYS: [(&str, &str); 4] =
 const KEPT_STEPS: usize = 512;
 /// Readings that the pane of readings keeps.
 const KEPT_WINDOWS: usize = 512;
-/// Steps between two times that cheap means are made anew.
+/// Steps between two times that cheap means are computed again.
 const FRESH: usize = 8;
 
 /// State of the screen over a server.

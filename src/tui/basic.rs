@@ -39,7 +39,7 @@ pub trait BasicScreen {
     /// Returns the index of the theme in use, and the number of themes.
     fn theme(&mut self) -> (&mut usize, usize);
 
-    /// Draws the screen.
+    /// Draws the whole screen into `area`.
     fn draw(&self, themes: &[Theme], area: Rect, buffer: &mut Buffer);
 
     /// Returns whether the passing of time alone changes the picture.

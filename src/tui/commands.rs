@@ -1,45 +1,18 @@
 //! Table of the monitor's commands: the single source of key bindings, footer, and help.
 
-use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+use crossterm::event::{KeyCode, KeyEvent};
 
-use super::navigate::{self, Direction};
-use super::palette::{self, allowed, no_effect};
+use super::keymap::{Chord, Keymap};
+use super::message::Direction;
+use super::navigate;
+use super::recall::Recalling;
+use super::setting_effects::no_effect;
+use super::state::ALL_DONE;
 use super::{Effect, GaugeUnit, LineInput, LineKind, Overlay, Pane, Phase, RunState, State, View};
+use crate::draft::DrafterKind;
 use crate::engine::{AUTO_BUDGET, Command, MAX_BUDGET, Pace};
 use crate::telemetry::StepSettings;
 use crate::verify::Rule;
-
-/// Key, with or without Control.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Chord {
-    /// Key code as crossterm reports it.
-    pub code: KeyCode,
-    /// Requires Control to be held.
-    pub ctrl: bool,
-}
-
-impl Chord {
-    /// Returns the key's name as shown on the screen, for example "Ctrl-C".
-    pub fn label(&self) -> String {
-        let key = match self.code {
-            KeyCode::Char(' ') => "space".to_owned(),
-            KeyCode::Char(c) => c.to_string(),
-            KeyCode::PageUp => "PgUp".to_owned(),
-            KeyCode::PageDown => "PgDn".to_owned(),
-            KeyCode::BackTab => "Shift-Tab".to_owned(),
-            KeyCode::F(number) => format!("F{number}"),
-            code => format!("{code:?}"),
-        };
-        if self.ctrl { format!("Ctrl-{}", key.to_uppercase()) } else { key }
-    }
-
-    /// Returns whether a key press is this key.
-    pub(super) fn is(&self, key: &KeyEvent) -> bool {
-        let held = key.modifiers & (KeyModifiers::CONTROL | KeyModifiers::ALT);
-        self.code == key.code
-            && held == if self.ctrl { KeyModifiers::CONTROL } else { KeyModifiers::NONE }
-    }
-}
 
 const fn key(c: char) -> Chord {
     Chord { code: KeyCode::Char(c), ctrl: false }
@@ -66,6 +39,25 @@ pub struct CommandEntry {
     pub engine: bool,
     /// Handler that applies the command to the state.
     pub run: Run,
+}
+
+impl CommandEntry {
+    /// Returns the name used in `config.toml` and in the palette, such as `drafter-back`.
+    pub fn id(&self) -> String {
+        self.name.replace(' ', "-")
+    }
+}
+
+impl Default for Keymap {
+    fn default() -> Keymap {
+        Keymap::new(COMMANDS.iter().map(|command| (command.id(), command.keys.to_vec())))
+    }
+}
+
+/// Returns the command that a key map binds to a key, if any.
+pub(super) fn command_for_key(keymap: &Keymap, key: &KeyEvent) -> Option<&'static CommandEntry> {
+    let id = keymap.command(key)?;
+    COMMANDS.iter().find(|command| command.id() == id)
 }
 
 /// All commands, in the order of help and footer.
@@ -171,7 +163,7 @@ pub const COMMANDS: &[CommandEntry] = &[
         false,
         "repeat the search toward newer steps; n repeats it toward older ones",
         |s, e| {
-            palette::repeat(s, e, Direction::Forward);
+            navigate::repeat(s, e, Direction::Forward);
         },
     ),
     entry("go to", &[key('G')], false, "select a step of the text shown by its number", |s, _| {
@@ -469,17 +461,17 @@ fn drafting(state: &mut State, effects: &mut Vec<Effect>) {
     let Some(present) = state.wished.as_ref().map(|wished| wished.drafter.clone()) else {
         return set(state, effects, |_| {});
     };
-    let next = if present == "none" {
-        let usual = CYCLE.into_iter().find(|name| state.info.drafters.iter().any(|d| d == name));
-        state.last_drafter.clone().or_else(|| usual.map(str::to_owned))
+    let next = if present == DrafterKind::None {
+        let usual = CYCLE.into_iter().find(|kind| state.info.drafters.contains(kind));
+        state.last_drafter.clone().or(usual)
     } else {
-        Some("none".to_owned())
+        Some(DrafterKind::None)
     };
     let Some(next) = next.filter(|next| *next != present) else {
         state.say("this run has no drafter");
         return;
     };
-    let on = next != "none";
+    let on = next != DrafterKind::None;
     state.say(if on {
         format!("drafting on: {next}")
     } else {
@@ -517,10 +509,11 @@ fn automatic(state: &mut State, effects: &mut Vec<Effect>) {
                 .unwrap_or(s.budget);
         }
         let mut why = "";
-        if s.drafter == "auto" {
-            let fixed = ["mix", "eagle", "suffix", "ngram"]
-                .into_iter()
-                .find(|name| drafters.iter().any(|d| d == name));
+        if s.drafter == DrafterKind::Auto {
+            let fixed =
+                [DrafterKind::Mix, DrafterKind::Eagle, DrafterKind::Suffix, DrafterKind::Ngram]
+                    .into_iter()
+                    .find(|kind| drafters.contains(kind));
             let Some(fixed) = fixed else {
                 said = Some(
                     "the drafter auto always chooses its budget: choose another drafter with d"
@@ -528,7 +521,7 @@ fn automatic(state: &mut State, effects: &mut Vec<Effect>) {
                 );
                 return;
             };
-            fixed.clone_into(&mut s.drafter);
+            s.drafter = fixed;
             why = " (auto always chooses its own budget)";
         }
         said =
@@ -544,7 +537,7 @@ fn next(state: &mut State, effects: &mut Vec<Effect>) {
     if state.query.is_some() {
         navigate::matching(state, effects, Direction::Back);
     } else if state.phase == Phase::Finished {
-        state.say(super::ALL_DONE);
+        state.say(ALL_DONE);
     } else {
         prompt(state, effects, 1);
     }
@@ -597,7 +590,7 @@ fn set(state: &mut State, effects: &mut Vec<Effect>, change: impl FnOnce(&mut St
             let before = wished.clone();
             change(wished);
             if before != *wished {
-                if before.drafter != wished.drafter && before.drafter != "none" {
+                if before.drafter != wished.drafter && before.drafter != DrafterKind::None {
                     state.last_drafter = Some(before.drafter);
                 }
                 state.asked.push(wished.clone());
@@ -609,32 +602,32 @@ fn set(state: &mut State, effects: &mut Vec<Effect>, change: impl FnOnce(&mut St
 }
 
 /// Returns the entry `by` places after `present`, wrapping around at both ends.
-fn neighbour<'a>(list: &'a [String], present: &str, by: isize) -> Option<&'a String> {
+fn neighbor<'a, T: PartialEq>(list: &'a [T], present: &T, by: isize) -> Option<&'a T> {
     let at = list.iter().position(|x| x == present).unwrap_or(0) as isize;
     list.get((at + by).rem_euclid(list.len().max(1) as isize) as usize)
 }
 
 /// Drafters in the order of the key: those that usually pay first, the oracle and none last.
-const CYCLE: [&str; 10] = [
-    "auto",
-    "eagle",
-    "mix",
-    "suffix",
-    "ngram",
-    "early-exit",
-    "model",
-    "external",
-    "oracle",
-    "none",
+const CYCLE: [DrafterKind; 10] = [
+    DrafterKind::Auto,
+    DrafterKind::Eagle,
+    DrafterKind::Mix,
+    DrafterKind::Suffix,
+    DrafterKind::Ngram,
+    DrafterKind::EarlyExit,
+    DrafterKind::Model,
+    DrafterKind::External,
+    DrafterKind::Oracle,
+    DrafterKind::None,
 ];
 
 fn drafter(state: &mut State, effects: &mut Vec<Effect>, by: isize) {
     let info = state.info.clone();
     let mut cycle = info.drafters.clone();
-    cycle.sort_by_key(|name| CYCLE.iter().position(|known| known == name).unwrap_or(CYCLE.len()));
+    cycle.sort_by_key(|kind| CYCLE.iter().position(|known| known == kind).unwrap_or(CYCLE.len()));
     set(state, effects, |s| {
-        if let Some(name) = neighbour(&cycle, &s.drafter, by) {
-            s.drafter.clone_from(name);
+        if let Some(kind) = neighbor(&cycle, &s.drafter, by) {
+            s.drafter.clone_from(kind);
         }
     });
     let at = state.wished.as_ref().and_then(|w| info.drafters.iter().position(|d| *d == w.drafter));
@@ -649,9 +642,9 @@ fn shape(state: &mut State, effects: &mut Vec<Effect>) {
     let info = state.info.clone();
     set(state, effects, |s| {
         let mut shapes = info.shapes.clone();
-        shapes.retain(|name| allowed(name, s.verify));
-        if let Some(name) = neighbour(&shapes, &s.shape, 1) {
-            s.shape.clone_from(name);
+        shapes.retain(|shape| shape.allows(s.verify));
+        if let Some(shape) = neighbor(&shapes, &s.shape, 1) {
+            s.shape = *shape;
         }
     });
     warn_no_effect(state, "shape");
@@ -663,15 +656,15 @@ fn verify(state: &mut State, effects: &mut Vec<Effect>) {
         let at = Rule::ALL.iter().position(|rule| *rule == s.verify).unwrap_or(0);
         s.verify = Rule::ALL[(at + 1) % Rule::ALL.len()];
         // The last allowed shape is the best of those that can be sampled.
-        if !allowed(&s.shape, s.verify)
-            && let Some(shape) = info.shapes.iter().rev().find(|shape| allowed(shape, s.verify))
+        if !s.shape.allows(s.verify)
+            && let Some(shape) = info.shapes.iter().rev().find(|shape| shape.allows(s.verify))
         {
-            s.shape.clone_from(shape);
+            s.shape = *shape;
         }
     });
     let Some(wished) = &state.wished else { return };
     let said = match wished.verify {
-        _ if wished.warp().greedy() => "no effect when greedy: raise T with the T key",
+        _ if wished.sampling().greedy() => "no effect when greedy: raise T with the T key",
         Rule::Match => "best tokens, accepted if the target samples them",
         Rule::Rejection => "sampled children; lossless, only the bound B - 1 applies",
         Rule::GreedyFirst => "best children, the last sampled; only B - 1 applies",
@@ -718,7 +711,7 @@ fn prompt(state: &mut State, effects: &mut Vec<Effect>, by: isize) {
 }
 
 fn edit(state: &mut State, effects: &mut Vec<Effect>) {
-    state.overlay = Overlay::Editor(super::Recalling::default());
+    state.overlay = Overlay::Editor(Recalling::default());
     if state.motion == RunState::Live && state.phase == Phase::Running {
         state.motion = RunState::Pausing;
         state.waits_for_prompt = true;

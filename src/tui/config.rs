@@ -6,8 +6,9 @@
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::keymap::{Chord, Keymap};
 use super::palette;
-use super::{Chord, Keymap};
+use super::preset::Preset;
 
 /// Reason why a configuration file can't be used, in one line: place, problem, fix.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -37,15 +38,6 @@ pub struct Config {
     pub options: Vec<OptionDefault>,
     /// Key bindings of all commands.
     pub keys: Keymap,
-}
-
-/// Named settings of `presets.toml`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Preset {
-    /// Name, as the user gives it.
-    pub name: String,
-    /// Settings and their values as text, in the order of the file.
-    pub settings: Vec<(String, String)>,
 }
 
 /// File being parsed, for messages.
@@ -223,7 +215,7 @@ mod tests {
                 .unwrap();
         let labels = |id: &str| {
             let entry = COMMANDS.iter().find(|command| command.id() == id).unwrap();
-            config.keys.keys(entry).iter().map(Chord::label).collect::<Vec<_>>()
+            config.keys.keys(&entry.id()).iter().map(Chord::label).collect::<Vec<_>>()
         };
         assert_eq!(labels("pause"), ["F2"]);
         assert_eq!(labels("quit"), ["q", "Ctrl-Q"]);

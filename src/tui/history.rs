@@ -178,7 +178,7 @@ impl Averages {
         self.told.add(record);
         self.origins.add(record);
         self.light.add(record);
-        self.overlaps.add(record);
+        self.overlaps.add(&record.overlap, record.rule_ceiling);
     }
 
     /// Returns the number of steps, those of repeated texts included.

@@ -1,10 +1,38 @@
 //! Key bindings: the defaults of the command table, with the user's changes.
 
-use crossterm::event::{KeyCode, KeyEvent};
+use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
-use super::{COMMANDS, Chord, CommandEntry};
+/// Key, with or without Control.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Chord {
+    /// Key code as crossterm reports it.
+    pub code: KeyCode,
+    /// Requires Control to be held.
+    pub ctrl: bool,
+}
 
 impl Chord {
+    /// Returns the key's name as shown on the screen, for example "Ctrl-C".
+    pub fn label(&self) -> String {
+        let key = match self.code {
+            KeyCode::Char(' ') => "space".to_owned(),
+            KeyCode::Char(c) => c.to_string(),
+            KeyCode::PageUp => "PgUp".to_owned(),
+            KeyCode::PageDown => "PgDn".to_owned(),
+            KeyCode::BackTab => "Shift-Tab".to_owned(),
+            KeyCode::F(number) => format!("F{number}"),
+            code => format!("{code:?}"),
+        };
+        if self.ctrl { format!("Ctrl-{}", key.to_uppercase()) } else { key }
+    }
+
+    /// Returns whether a key press is this key.
+    pub(super) fn is(&self, key: &KeyEvent) -> bool {
+        let held = key.modifiers & (KeyModifiers::CONTROL | KeyModifiers::ALT);
+        self.code == key.code
+            && held == if self.ctrl { KeyModifiers::CONTROL } else { KeyModifiers::NONE }
+    }
+
     /// Parses a key as [`Chord::label`] writes it: `d`, `space`, `PgUp`, `Shift-Tab`, `Ctrl-R`, `F5`.
     ///
     /// # Errors
@@ -55,85 +83,72 @@ impl Chord {
 /// Keys of each command.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Keymap {
-    /// Keys of the commands, in the order of [`COMMANDS`].
-    keys: Vec<Vec<Chord>>,
-}
-
-impl Default for Keymap {
-    fn default() -> Keymap {
-        Keymap { keys: COMMANDS.iter().map(|command| command.keys.to_vec()).collect() }
-    }
+    /// Id and keys of the commands, in the order of the command table.
+    bindings: Vec<(String, Vec<Chord>)>,
 }
 
 /// Key that always quits, so that no configuration can lock the user in.
 const EMERGENCY: Chord = Chord { code: KeyCode::Char('c'), ctrl: true };
 
 impl Keymap {
-    /// Replaces the keys of the command with this name, and takes them from all other commands.
+    /// Creates a key map of commands, each with its id and keys.
+    pub(super) fn new(bindings: impl Iterator<Item = (String, Vec<Chord>)>) -> Keymap {
+        Keymap { bindings: bindings.collect() }
+    }
+
+    /// Binds keys to the command with this id, and takes them from all other commands.
     ///
     /// # Errors
     /// If there is no such command, or one of the keys can't be rebound.
-    pub fn bind(&mut self, name: &str, chords: &[Chord]) -> Result<(), String> {
-        let Some(at) = COMMANDS.iter().position(|command| command.id() == name) else {
-            return Err(format!("unknown command {name}: the nearest is {}", nearest(name)));
+    pub fn bind(&mut self, id: &str, chords: &[Chord]) -> Result<(), String> {
+        let Some(at) = self.bindings.iter().position(|(known, _)| known == id) else {
+            return Err(format!("unknown command {id}: the nearest is {}", self.nearest(id)));
         };
-        if chords.contains(&EMERGENCY) && COMMANDS[at].id() != "quit" {
+        if chords.contains(&EMERGENCY) && id != "quit" {
             return Err("Ctrl-C always quits: give another key".to_owned());
         }
-        for keys in &mut self.keys {
+        for (_, keys) in &mut self.bindings {
             keys.retain(|key| !chords.contains(key));
         }
-        self.keys[at] = chords.to_vec();
+        self.bindings[at].1 = chords.to_vec();
         Ok(())
     }
 
-    /// Returns the keys of a command of [`COMMANDS`].
-    pub fn keys(&self, entry: &CommandEntry) -> &[Chord] {
-        COMMANDS
-            .iter()
-            .position(|command| command.name == entry.name)
-            .map_or(&[], |at| &self.keys[at])
+    /// Returns the keys of the command with this id; empty if there is none.
+    pub fn keys(&self, id: &str) -> &[Chord] {
+        self.bindings.iter().find(|(known, _)| known == id).map_or(&[], |(_, keys)| keys)
     }
 
     /// Returns the first key of the command with this id, as shown on the screen.
     pub fn label(&self, id: &str) -> Option<String> {
-        COMMANDS
-            .iter()
-            .position(|command| command.id() == id)
-            .and_then(|at| self.keys[at].first())
-            .map(Chord::label)
+        self.keys(id).first().map(Chord::label)
     }
 
-    /// Returns the command bound to a key, if any.
-    pub fn command(&self, key: &KeyEvent) -> Option<&'static CommandEntry> {
+    /// Returns the id of the command bound to a key, if any.
+    pub fn command(&self, key: &KeyEvent) -> Option<&str> {
         if EMERGENCY.is(key) {
-            return COMMANDS.iter().find(|command| command.id() == "quit");
+            return Some("quit");
         }
-        let at = self.keys.iter().position(|keys| keys.iter().any(|chord| chord.is(key)))?;
-        COMMANDS.get(at)
+        let bound = |(_, keys): &&(String, Vec<Chord>)| keys.iter().any(|chord| chord.is(key));
+        self.bindings.iter().find(bound).map(|(id, _)| id.as_str())
     }
-}
 
-impl CommandEntry {
-    /// Returns the name used in `config.toml` and in the palette, such as `drafter-back`.
-    pub fn id(&self) -> String {
-        self.name.replace(' ', "-")
+    /// Returns the command id that shares the longest prefix with `id`.
+    fn nearest(&self, id: &str) -> &str {
+        let common =
+            |known: &str| known.bytes().zip(id.bytes()).take_while(|(a, b)| a == b).count();
+        let ids = self.bindings.iter().map(|(known, _)| known.as_str());
+        ids.rev().max_by_key(|known| common(known)).unwrap_or_default()
     }
-}
-
-/// Returns the id of the command whose name shares the longest prefix with `name`.
-fn nearest(name: &str) -> String {
-    let common = |id: &str| id.bytes().zip(name.bytes()).take_while(|(a, b)| a == b).count();
-    COMMANDS.iter().map(CommandEntry::id).rev().max_by_key(|id| common(id)).unwrap_or_default()
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use crossterm::event::KeyModifiers;
     use proptest::prelude::*;
 
     use super::*;
+    use crate::tui::{COMMANDS, CommandEntry};
 
     #[test]
     fn labels_of_all_default_keys_parse_back() {
@@ -165,7 +180,7 @@ mod tests {
         let press = |keymap: &Keymap, label: &str| {
             let chord = Chord::parse(label).unwrap();
             let modifiers = if chord.ctrl { KeyModifiers::CONTROL } else { KeyModifiers::NONE };
-            keymap.command(&KeyEvent::new(chord.code, modifiers)).map(CommandEntry::id)
+            keymap.command(&KeyEvent::new(chord.code, modifiers)).map(str::to_owned)
         };
         let d = Chord::parse("d").unwrap();
         assert_eq!(press(&keymap, "d").as_deref(), Some("drafter"));

@@ -4,8 +4,32 @@ use std::time::Duration;
 
 use crossterm::event::KeyEvent;
 
-use super::{Direction, Target};
+use super::state::Pane;
 use crate::engine::{Command, Event};
+
+/// Direction of a move in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// Toward older steps, or up.
+    Back,
+    /// Toward newer steps, or down.
+    Forward,
+}
+
+/// Part of the screen that a mouse event refers to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// Part without a meaning for the mouse.
+    Nothing,
+    /// Pane, beside its content.
+    Pane(Pane),
+    /// Step by its number, and the pane that shows it unless that is the timeline.
+    Step(usize, Option<Pane>),
+    /// Row of the scoreboard of runs.
+    Run(usize),
+    /// Bar of the speed of light.
+    Light,
+}
 
 /// Input to a screen. The time of a message is that of the last [`Msg::Tick`] before it.
 #[derive(Clone, Debug, PartialEq)]

@@ -2,26 +2,10 @@
 //!
 //! Each move pauses a running engine first, so that what is selected stays on the screen.
 
-use super::{Effect, Phase, Query, RunState, State, Step};
+use super::message::{Direction, Effect};
+use super::state::LossRank;
+use super::{Phase, Query, RunState, State, Step};
 use crate::engine::Command;
-
-/// Direction of a move in time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Direction {
-    /// Toward older steps, or up.
-    Back,
-    /// Toward newer steps, or down.
-    Forward,
-}
-
-/// Position of the walk through the steps with the largest losses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LossRank {
-    /// Rank of the selected step, 0 for the largest loss.
-    rank: usize,
-    /// Number of the step that had this rank.
-    step: usize,
-}
 
 /// Selects a step by its number, clamped to those kept.
 ///
@@ -205,6 +189,14 @@ pub fn matching(state: &mut State, effects: &mut Vec<Effect>, direction: Directi
             });
         }
         None => state.say("no step matches the search"),
+    }
+}
+
+/// Moves through matches of the search, for the keys that repeat it.
+pub fn repeat(state: &mut State, effects: &mut Vec<Effect>, direction: Direction) {
+    match state.query {
+        Some(_) => matching(state, effects, direction),
+        None => state.say("no search yet"),
     }
 }
 

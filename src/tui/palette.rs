@@ -1,6 +1,9 @@
 //! Command palette: settings by name and value, and all commands, with completion.
 
-use super::{COMMANDS, CommandEntry, Direction, Effect, Phase, State, navigate, set_pace};
+use super::commands::{COMMANDS, CommandEntry, set_pace};
+use super::setting_effects::no_effect;
+use super::state::ALL_DONE;
+use super::{Effect, Phase, State, navigate};
 use crate::draft::{DrafterKind, UnknownShape};
 use crate::engine::{AUTO_BUDGET, Command, MAX_BUDGET};
 use crate::telemetry::StepSettings;
@@ -309,14 +312,14 @@ fn argument(
 /// Runs a command of the table, or says that the engine has finished.
 pub fn execute(state: &mut State, effects: &mut Vec<Effect>, entry: &CommandEntry) {
     match state.phase {
-        Phase::Finished if entry.engine => state.say(super::ALL_DONE),
+        Phase::Finished if entry.engine => state.say(ALL_DONE),
         _ => (entry.run)(state, effects),
     }
 }
 
 fn prompt(state: &mut State, effects: &mut Vec<Effect>, value: &str) -> Result<(), String> {
     if state.phase == Phase::Finished {
-        return Err(super::ALL_DONE.to_owned());
+        return Err(ALL_DONE.to_owned());
     }
     let command = match value.parse::<usize>() {
         Ok(number) if (1..=state.prompts.len()).contains(&number) => Command::Prompt(number - 1),
@@ -335,7 +338,7 @@ fn change(
     changes: &[(String, String)],
 ) -> Result<(), String> {
     if state.phase == Phase::Finished {
-        return Err(super::ALL_DONE.to_owned());
+        return Err(ALL_DONE.to_owned());
     }
     let Some(before) = state.wished.clone() else {
         return Err("the model is still loading".to_owned());
@@ -378,32 +381,4 @@ fn change(
 
 fn described(changes: &[(String, String)]) -> String {
     changes.iter().map(|(name, value)| format!("{name} {value}")).collect::<Vec<_>>().join(", ")
-}
-
-/// Returns why a change of this setting has no effect under the other settings, if so.
-pub fn no_effect(settings: &StepSettings, name: &str) -> Option<&'static str> {
-    let greedy = settings.sampling().greedy();
-    match name {
-        "verify" if greedy && settings.verify != Rule::Match => {
-            Some("no effect while greedy: raise the temperature")
-        }
-        "top-p" | "top-k" | "seed" if settings.temperature == 0.0 => {
-            Some("no effect while greedy: raise the temperature")
-        }
-        "shape" | "budget" | "verify" if settings.drafter == DrafterKind::None => {
-            Some("no effect without drafting: choose a drafter")
-        }
-        "budget" if settings.automatic() => {
-            Some("an upper limit only: each step's budget is automatic")
-        }
-        _ => None,
-    }
-}
-
-/// Moves through matches of the search, for the keys that repeat it.
-pub fn repeat(state: &mut State, effects: &mut Vec<Effect>, direction: Direction) {
-    match state.query {
-        Some(_) => navigate::matching(state, effects, direction),
-        None => state.say("no search yet"),
-    }
 }

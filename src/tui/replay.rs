@@ -235,8 +235,7 @@ impl Replay {
         if let Msg::Key(key) = &msg
             && self.state.overlay == Overlay::None
             && key.kind != KeyEventKind::Release
-            && let Some(command @ ("slower" | "faster")) =
-                self.state.keys.command(key).map(|command| command.name)
+            && let Some(command @ ("slower" | "faster")) = self.state.keys.command(key)
         {
             let present = PACES.iter().position(|pace| *pace == self.pace).unwrap_or(5);
             let next = if command == "slower" {

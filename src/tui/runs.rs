@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::{Averages, History, LightBar};
+use crate::csv_row::format_csv_row;
 use crate::draft::DrafterKind;
 use crate::study::compare::{
     Differences, Pairing, TextTrace, couples, differences, generate_same_text,
@@ -222,43 +223,51 @@ pub fn describe(settings: &StepSettings) -> String {
 }
 
 /// Returns the scoreboard as comma-separated values, with a header.
-///
-/// Names of drafters and shapes are plain words; no field holds text of a model.
 pub fn csv(runs: &[RunScore]) -> String {
-    let mut out = String::from(
-        "run,drafter,shape,budget,automatic,verify,temperature,top_p,top_k,seed,steps,\
-         tokens_per_step,tokens_per_step_low,tokens_per_step_high,of_light,of_light_low,of_light_high,\
-         tokens_per_second,tokens_per_second_low,tokens_per_second_high,speed_up,speed_up_low,speed_up_high\n",
-    );
+    const SETTINGS: [&str; 11] = [
+        "run",
+        "drafter",
+        "shape",
+        "budget",
+        "automatic",
+        "verify",
+        "temperature",
+        "top_p",
+        "top_k",
+        "seed",
+        "steps",
+    ];
+    const FIGURES: [&str; 4] = ["tokens_per_step", "of_light", "tokens_per_second", "speed_up"];
+    let figures =
+        FIGURES.iter().flat_map(|name| ["", "_low", "_high"].map(|end| format!("{name}{end}")));
+    let header: Vec<String> = SETTINGS.map(str::to_owned).into_iter().chain(figures).collect();
     let number = |x: Option<f64>| {
         x.filter(|x| x.is_finite()).map_or_else(String::new, |x| format!("{x:.4}"))
     };
     let cells = |found: Option<Estimate>| {
         let ends = found.and_then(|found| found.interval);
         [number(found.map(|f| f.value)), number(ends.map(|i| i.low)), number(ends.map(|i| i.high))]
-            .join(",")
     };
-    for run in runs {
+    let row = |run: &RunScore| {
         let s = &run.settings;
-        let _ = writeln!(
-            out,
-            "{},{},\"{}\",{},{},{},{},{},{},{},{},{},{},{},{}",
-            run.number,
-            s.drafter,
-            s.shape,
-            s.budget,
-            s.automatic(),
-            s.verify.name(),
-            s.temperature,
-            s.top_p,
+        let settings = [
+            run.number.to_string(),
+            s.drafter.to_string(),
+            s.shape.to_string(),
+            s.budget.to_string(),
+            s.automatic().to_string(),
+            s.verify.name().to_owned(),
+            s.temperature.to_string(),
+            s.top_p.to_string(),
             s.top_k.map_or_else(String::new, |k| k.to_string()),
-            s.seed,
-            run.steps,
-            cells(Some(run.tokens_per_step)),
-            cells(run.of_light),
-            cells(run.tokens_per_second),
-            cells(run.speed_up),
-        );
-    }
-    out
+            s.seed.to_string(),
+            run.steps.to_string(),
+        ];
+        let figures =
+            [Some(run.tokens_per_step), run.of_light, run.tokens_per_second, run.speed_up];
+        let all: Vec<String> =
+            settings.into_iter().chain(figures.into_iter().flat_map(cells)).collect();
+        format_csv_row(&all)
+    };
+    format_csv_row(&header) + &runs.iter().map(row).collect::<String>()
 }

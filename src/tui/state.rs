@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::light::EvaluationInputs;
-use super::navigate::LossRank;
 use super::runs::{RunScore, Runs};
 use super::{
     GaugeUnit, History, Keymap, LightBar, LineInput, LineRecalls, Preset, Query, Recall, Recalling,
@@ -17,6 +16,9 @@ use crate::telemetry::{
     predicted_gains,
 };
 use crate::theory::cost::CostCurve;
+
+/// Notice shown once the engine has finished.
+pub(super) const ALL_DONE: &str = "all prompts are done: the arrow keys select steps, q quits";
 
 /// Part of the screen that can be focused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -227,6 +229,15 @@ pub struct Notice {
     pub text: String,
     /// Time at which it disappears, since the program started.
     pub until: Duration,
+}
+
+/// Position of the walk through the steps with the largest losses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LossRank {
+    /// Rank of the selected step, 0 for the largest loss.
+    pub(super) rank: usize,
+    /// Number of the step that had this rank.
+    pub(super) step: usize,
 }
 
 /// Complete state of the monitor.

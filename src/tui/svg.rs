@@ -69,13 +69,13 @@ pub fn svg(buffer: &Buffer, theme: &Theme) -> String {
 /// Returns the colors of cells without one of their own: foreground and background.
 pub(super) fn base_colors(theme: &Theme) -> (Rgb, Rgb) {
     let base = theme.style(Role::Base);
-    let foreground = colour(base.fg.unwrap_or(Color::Reset), (0xd0, 0xd6, 0xde));
-    (foreground, colour(base.bg.unwrap_or(Color::Reset), (0x11, 0x15, 0x1c)))
+    let foreground = color(base.fg.unwrap_or(Color::Reset), (0xd0, 0xd6, 0xde));
+    (foreground, color(base.bg.unwrap_or(Color::Reset), (0x11, 0x15, 0x1c)))
 }
 
 /// Returns the foreground color of a role.
 pub(super) fn role_color(theme: &Theme, role: Role) -> Rgb {
-    colour(theme.style(role).fg.unwrap_or(Color::Reset), base_colors(theme).0)
+    color(theme.style(role).fg.unwrap_or(Color::Reset), base_colors(theme).0)
 }
 
 /// Red, green, and blue.
@@ -91,7 +91,7 @@ pub(super) struct CellStyle {
 
 impl CellStyle {
     pub(super) fn of(cell: &ratatui::buffer::Cell, foreground: Rgb, background: Rgb) -> CellStyle {
-        let (mut fg, mut bg) = (colour(cell.fg, foreground), colour(cell.bg, background));
+        let (mut fg, mut bg) = (color(cell.fg, foreground), color(cell.bg, background));
         if cell.modifier.contains(Modifier::REVERSED) {
             std::mem::swap(&mut fg, &mut bg);
         }
@@ -240,8 +240,8 @@ pub(super) fn line_ends(text: &str) -> Option<[bool; 4]> {
     })
 }
 
-fn colour(colour: Color, default: (u8, u8, u8)) -> (u8, u8, u8) {
-    match colour {
+fn color(color: Color, default: (u8, u8, u8)) -> (u8, u8, u8) {
+    match color {
         Color::Rgb(r, g, b) => (r, g, b),
         Color::Indexed(i) => rgb(i),
         _ => default,

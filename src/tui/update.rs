@@ -2,17 +2,16 @@
 
 use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
-use super::commands::{close_editor, look as move_by};
+use super::commands::{close_editor, command_for_key, look as move_by};
 use super::editor::EditorOutcome;
+use super::state::ALL_DONE;
 use super::{
-    Direction, Effect, Msg, Overlay, Pane, Phase, RunState, State, Target, line_input, navigate,
+    Direction, Effect, Msg, Overlay, Pane, Phase, RunState, State, Target, line_keys, navigate,
     palette,
 };
 use crate::engine::{Command, Event, Pace};
 use crate::telemetry::OracleSearchState;
 
-/// Notice shown once the engine has finished.
-pub(super) const ALL_DONE: &str = "all prompts are done: the arrow keys select steps, q quits";
 /// Paces of the first texts, so that the eye can follow before full speed begins.
 const SLOW_START: [Pace; 2] = [Pace::PerSecond(4), Pace::PerSecond(16)];
 /// Lines or steps that one turn of the mouse wheel moves.
@@ -84,7 +83,7 @@ fn pressed(state: &mut State, key: KeyEvent, effects: &mut Vec<Effect>) {
         },
         Overlay::Line(input) if !interrupt => {
             let input = input.clone();
-            line_input::pressed(state, input, key, effects);
+            line_keys::pressed(state, input, key, effects);
         }
         Overlay::Help(scroll) | Overlay::Marks(scroll) if !interrupt => match key.code {
             KeyCode::Down | KeyCode::Char('j') => *scroll = scroll.saturating_add(1),
@@ -95,7 +94,7 @@ fn pressed(state: &mut State, key: KeyEvent, effects: &mut Vec<Effect>) {
             _ => state.overlay = Overlay::None,
         },
         _ => {
-            if let Some(command) = state.keys.command(&key) {
+            if let Some(command) = command_for_key(&state.keys, &key) {
                 state.notice = None;
                 palette::execute(state, effects, command);
             }

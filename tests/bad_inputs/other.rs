@@ -62,7 +62,7 @@ pub fn cases() -> Vec<Case> {
     };
     vec![
         list("that is no TOML", "[[model\n"),
-        list("with an unknown key", &format!("{entry}colour = 1\n")),
+        list("with an unknown key", &format!("{entry}color = 1\n")),
         list(
             "with a file outside its folder",
             &entry.replace("file = \"mine.gguf\"", "file = \"../mine.gguf\""),
@@ -78,7 +78,7 @@ pub fn cases() -> Vec<Case> {
         hardware("that is no TOML", "[hardware.mine\n"),
         hardware("with a bandwidth of 0", &machine.replace("4e10", "0")),
         hardware("with flops that are NaN", &machine.replace("1e12", "nan")),
-        hardware("with an unknown key", &format!("{machine}colour = 1\n")),
+        hardware("with an unknown key", &format!("{machine}color = 1\n")),
         hardware("without flops", "[hardware.mine]\nbandwidth = 1\n"),
         prompts("without a line", ""),
         prompts("longer than the context", format!("{{\"prompt\": \"{}\"}}", "a b ".repeat(2000))),

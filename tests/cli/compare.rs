@@ -10,7 +10,7 @@ fn home() -> (TempDir, String) {
     let home = tempfile::tempdir().unwrap();
     let prompts = home.path().join("three.jsonl");
     let lines =
-        ["Count: one, two, three, one, two, three, one, two", "Name a colour.", "What is light?"]
+        ["Count: one, two, three, one, two, three, one, two", "Name a color.", "What is light?"]
             .iter()
             .enumerate()
             .map(|(i, text)| {
@@ -113,14 +113,14 @@ fn the_same_text_is_paired_by_position_and_other_texts_by_prompt() {
         let keys: Vec<String> =
             report.pointer(place).unwrap().as_object().unwrap().keys().cloned().collect();
         for key in keys {
-            let mut spoilt = report.clone();
-            let object = spoilt.pointer_mut(place).unwrap().as_object_mut().unwrap();
+            let mut spoiled = report.clone();
+            let object = spoiled.pointer_mut(place).unwrap().as_object_mut().unwrap();
             let value = object.remove(&key).unwrap();
-            assert!(!schema.is_valid(&spoilt), "{place} without {key}");
-            let object = spoilt.pointer_mut(place).unwrap().as_object_mut().unwrap();
+            assert!(!schema.is_valid(&spoiled), "{place} without {key}");
+            let object = spoiled.pointer_mut(place).unwrap().as_object_mut().unwrap();
             object.insert(key.clone(), value);
             object.insert(format!("{key}_"), Value::Null);
-            assert!(!schema.is_valid(&spoilt), "{place} with {key}_");
+            assert!(!schema.is_valid(&spoiled), "{place} with {key}_");
         }
     }
 

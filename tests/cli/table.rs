@@ -24,7 +24,7 @@ fn a_table_is_the_same_after_a_break_and_can_be_drawn() {
     let at = |name: &str| home.path().join(name).to_str().unwrap().to_owned();
     std::fs::write(
         at("two.jsonl"),
-        "{\"prompt\": \"Count to five.\"}\n{\"prompt\": \"Name a colour.\"}\n",
+        "{\"prompt\": \"Count to five.\"}\n{\"prompt\": \"Name a color.\"}\n",
     )
     .unwrap();
     let (path, prompts, state, json) =

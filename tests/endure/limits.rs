@@ -36,7 +36,7 @@ fn a_full_disk_is_one_line_and_the_next_run_finishes() {
             } else {
                 outcome.fails_with_a_line(&what);
                 (work.check)(&home);
-                no_result(&home, &what);
+                no_result(&home, &format!("{what}: {outcome:?}"));
             }
             work.finish(&home);
         }
@@ -118,7 +118,7 @@ fn little_memory_is_success_or_failure_without_a_result() {
                 };
                 assert!(!lines.is_empty() && lines.iter().all(told), "{what}: {outcome:?}");
                 (work.check)(&home);
-                no_result(&home, &what);
+                no_result(&home, &format!("{what}: {outcome:?}"));
             }
         }
     }
@@ -169,7 +169,7 @@ fn no_thread_is_success_or_one_line() {
                     !lines.is_empty() && lines.iter().all(|line| line.starts_with("speclight: ")),
                     "{what}: {outcome:?}"
                 );
-                no_result(&home, &what);
+                no_result(&home, &format!("{what}: {outcome:?}"));
             }
         }
     }

@@ -87,7 +87,7 @@ proptest! {
     /// Logits then differ from those of f32 by up to 0.24. If a last bit decides a rounding, those
     /// of a tree could differ from those of its paths; up to 7.5e-6 was seen.
     #[test]
-    fn quantised_products_round_and_stay_near(seed in 0u64..72, tree in Tree::any(120, 12, 16)) {
+    fn quantized_products_round_and_stay_near(seed in 0u64..72, tree in Tree::any(120, 12, 16)) {
         let weights = tiny::weights(seed);
         let got = tree.run(&mut *decoder(&weights, Precision::Stored, 64));
         let mut one = decoder(&weights, Precision::Stored, 64);

@@ -41,7 +41,7 @@ fn a_gpu_writes_and_learns_what_the_cpu_does() {
     let mut asks: Vec<PromptTask> =
         (2..9).map(|i| ask(&format!("What is {i} + {i}?"), None)).collect();
     asks.push(ask(
-        "Name a colour of the rainbow, and say in which fruits, flowers and birds it can be seen.",
+        "Name a color of the rainbow, and say in which fruits, flowers and birds it can be seen.",
         Some("Why {}?"),
     ));
     // A given text, and one too short to train on.

@@ -154,11 +154,11 @@ fn a_panic_of_the_screen_restores_the_terminal_first() {
 }
 
 #[test]
-fn without_colour_there_is_none_and_weight_remains() {
+fn without_color_there_is_none_and_weight_remains() {
     let mut t = start("run", 80, 24, &[("NO_COLOR", "1")]);
     t.wait("steps", |s| s.contains(", E[X|T]"));
-    let (coloured, bold) = t.has_color_and_bold();
-    assert!(!coloured, "no cell has a colour");
+    let (colored, bold) = t.has_color_and_bold();
+    assert!(!colored, "no cell has a color");
     assert!(bold, "bold is still there");
     t.send("q");
     t.wait_end("left by the person");

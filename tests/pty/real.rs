@@ -108,7 +108,7 @@ fn a_theme_that_is_wrong_is_named_by_file_line_and_key() {
             ":4: roles.value: unknown color `reddish`",
         ),
         ("name = \"mine\"\n[roles]\nvalue = \n", ":3: not TOML"),
-        ("colour = 1\n", ":1: unknown key `colour`"),
+        ("color = 1\n", ":1: unknown key `color`"),
     ] {
         std::fs::write(&file, content).unwrap();
         let (mut t, _folder) = start(&["--theme", file.to_str().unwrap()], &[]);
@@ -138,11 +138,11 @@ fn run_marks_the_text_on_a_terminal_and_sums_up() {
         s.contains("tokens          24 in") && s.contains("colors") && s.contains("plain decoding")
     });
     // The bonus token is yellow, the first drafted token green.
-    assert!(t.has_colour(3) && t.has_colour(2), "{}", t.screen());
+    assert!(t.has_color(3) && t.has_color(2), "{}", t.screen());
     let (mut t, _folder) = start(&args, &[("NO_COLOR", "1")]);
     assert_eq!(t.status(), 0);
     t.wait("the table", |s| s.contains("tokens          24 in") && !s.contains("colors"));
-    assert!(!t.has_color_and_bold().0, "no cell has a colour");
+    assert!(!t.has_color_and_bold().0, "no cell has a color");
 }
 
 #[test]

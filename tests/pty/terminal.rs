@@ -163,7 +163,7 @@ impl Terminal {
     }
 
     /// Returns `true` if any text on the screen has this one of the 16 colors.
-    pub fn has_colour(&self, colour: u8) -> bool {
+    pub fn has_color(&self, color: u8) -> bool {
         let parser = self.screen.lock().unwrap();
         let (rows, cols) = parser.screen().size();
         let mut cells = (0..rows).flat_map(|y| (0..cols).map(move |x| (y, x)));
@@ -171,7 +171,7 @@ impl Terminal {
             parser
                 .screen()
                 .cell(y, x)
-                .is_some_and(|cell| cell.fgcolor() == vt100::Color::Idx(colour))
+                .is_some_and(|cell| cell.fgcolor() == vt100::Color::Idx(color))
         })
     }
 
@@ -205,10 +205,10 @@ impl Terminal {
         let cells = (0..rows).flat_map(|y| (0..cols).map(move |x| (y, x)));
         cells.filter_map(|(y, x)| parser.screen().cell(y, x)).fold(
             (false, false),
-            |(colour, bold), cell| {
+            |(color, bold), cell| {
                 let plain = cell.fgcolor() == vt100::Color::Default
                     && cell.bgcolor() == vt100::Color::Default;
-                (colour || !plain, bold || cell.bold())
+                (color || !plain, bold || cell.bold())
             },
         )
     }

@@ -30,7 +30,7 @@ pub const ADAPTER: &str =
 fn same_whoever_drafts(sampling: &[&str]) {
     let program = Program::new();
     let file =
-        program.prompts(&["Say the colours of the rainbow twice.", "def add(a, b):\n    return"]);
+        program.prompts(&["Say the colors of the rainbow twice.", "def add(a, b):\n    return"]);
     let second = super::model::path();
     let run = |drafter: &str, shape: &str, budget: &str| {
         let mut args = vec![

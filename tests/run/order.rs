@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use speclight::cli::built_in;
 use speclight::draft::{Shape, Widths};
-use speclight::engine::EngineOptions;
+use speclight::engine::{EngineOptions, ErrorFormat};
 use speclight::telemetry::StepSettings;
 
 use super::lossless::HEAD;
@@ -32,6 +32,7 @@ fn run(drafter: &str, shape: Shape, every: usize) -> Marks {
         raw: false,
         once: true,
         start_paused: false,
+        error_format: ErrorFormat::default(),
     };
     Marks::measure(options, every).unwrap()
 }

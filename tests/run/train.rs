@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(300);
 fn train(program: &Program, name: &str) -> Command {
     let prompts = program.path("asks.jsonl");
     let ask = |i: usize| match i {
-        0 => r#"{"prompt": "Name a colour.", "then": "Why {}?"}"#.to_owned() + "\n",
+        0 => r#"{"prompt": "Name a color.", "then": "Why {}?"}"#.to_owned() + "\n",
         1 => r#"{"prompt": "What is 1 + 1?", "begun": "The answer is"}"#.to_owned() + "\n",
         _ => format!("{{\"prompt\": \"What is {i} + {i}?\"}}\n"),
     };
@@ -122,7 +122,7 @@ fn interrupted_training_resumes_with_the_same_results() {
     let head = program.path("parts.gguf");
     let out = program.run(&[
         "--prompt",
-        "Name a colour.",
+        "Name a color.",
         "--max-tokens",
         "6",
         "--drafter",
@@ -142,7 +142,7 @@ fn interrupted_training_resumes_with_the_same_results() {
     let last = measured.last().unwrap();
     assert_eq!(last["held_out"]["loss"].as_array().unwrap().len(), 1, "one depth is all: {last}");
     assert!(last["drafted"]["greedy_tokens_per_step"].as_f64().unwrap() >= 1.0);
-    let begin = ["--prompt", "Name a colour.", "--max-tokens", "6", "--drafter"];
+    let begin = ["--prompt", "Name a color.", "--max-tokens", "6", "--drafter"];
     let out = program.run(&[&begin[..], &["early-exit", "--adapter", &adapter]].concat());
     assert_eq!(out.status, 0, "{}", out.err);
     for (drafter, option, file) in

@@ -198,7 +198,7 @@ fn early_and_with_texts_that_differ() {
 }
 
 #[test]
-fn each_token_has_the_colour_of_where_it_came_from() {
+fn each_token_has_the_color_of_where_it_came_from() {
     use speclight::tui::theme::Role;
     let state = running(&settings("ngram", 8, 1.0), &settings("eagle", 8, 1.0), 1, 40);
     let theme = theme("dark", false);

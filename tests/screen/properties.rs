@@ -351,7 +351,7 @@ fn all_of_it_is_on_a_screen_of_80_by_24() {
 }
 
 #[test]
-fn a_stopped_step_tells_fates_apart_without_colour() {
+fn a_stopped_step_tells_fates_apart_without_color() {
     // Glyphs alone must tell accepted, rejected, unreached and bonus tokens apart.
     let screen = |steps| {
         text(&drawn(

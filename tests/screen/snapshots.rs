@@ -50,9 +50,9 @@ fn sampled_at_all_sizes() {
 }
 
 #[test]
-fn colours() {
+fn colors() {
     let state = running(&settings("early-exit", 16, 1.0), 70);
-    assert_snapshot!("colours_80x24", styles(&drawn(&state, &theme("dark", false), 80, 24)));
+    assert_snapshot!("colors_80x24", styles(&drawn(&state, &theme("dark", false), 80, 24)));
 }
 
 #[test]

@@ -49,8 +49,8 @@ fn bad_themes_are_named_by_file_line_key_and_cure() {
             "theme own.toml:2: roles.base: unknown color `chartreuse`; add it to [palette], or write #rrggbb, an ANSI name, or 0 to 255",
         ),
         (
-            "[roles]\n\"base\" = { colour = \"red\" }",
-            "theme own.toml:2: roles.base.colour: unknown key; a style has fg, bg, and add",
+            "[roles]\n\"base\" = { color = \"red\" }",
+            "theme own.toml:2: roles.base.color: unknown key; a style has fg, bg, and add",
         ),
         (
             "[roles]\n\"base\" = { add = \"bold\" }",
@@ -142,15 +142,15 @@ fn themes_fit_the_terminal() {
             let theme = load(&[], name, depth).unwrap();
             for &role in Role::ALL {
                 let style = theme.style(role);
-                for colour in [style.fg, style.bg].into_iter().flatten() {
-                    let fits = match (depth, colour) {
+                for color in [style.fg, style.bg].into_iter().flatten() {
+                    let fits = match (depth, color) {
                         (ColorDepth::None, _) => false,
                         (_, Color::Reset) => true,
                         (ColorDepth::Ansi16, c) => matches!(c, Color::Indexed(0..=15)),
                         (ColorDepth::Indexed, c) => matches!(c, Color::Indexed(_)),
                         (ColorDepth::True, _) => true,
                     };
-                    assert!(fits, "{name} {depth:?} {}: {colour:?}", role.name());
+                    assert!(fits, "{name} {depth:?} {}: {color:?}", role.name());
                 }
             }
         }
@@ -158,7 +158,7 @@ fn themes_fit_the_terminal() {
 }
 
 #[test]
-fn without_colour_mono_is_the_theme() {
+fn without_color_mono_is_the_theme() {
     let terminal = |depth| TerminalAbilities { depth, ascii: false, folder: None };
     let names = |chosen, depth| {
         Theme::all(chosen, &terminal(depth))
@@ -179,7 +179,7 @@ fn without_colour_mono_is_the_theme() {
     assert_eq!(
         names(Some("dark"), ColorDepth::None),
         ["dark"],
-        "who names one gets it, without its colours"
+        "who names one gets it, without its colors"
     );
     let mono = Theme::load("mono", &terminal(ColorDepth::None)).unwrap();
     let looks = |role| mono.style(role).add_modifier;

@@ -520,7 +520,7 @@ fn every_command_runs_in_every_overlay_without_panic() {
         for open in ["?", "m", "e", "/", ":", "G", "Left"] {
             let mut state = running(&settings("ngram", 16, 1.0), 3);
             press(&mut state, &[open]);
-            for chord in keys.keys(command) {
+            for chord in keys.keys(&command.id()) {
                 update(&mut state, Msg::Key(key_of(&chord.label())));
             }
             drawn(&state, &theme("dark", false), 80, 24);

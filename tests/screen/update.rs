@@ -71,7 +71,7 @@ fn rings_go_round_and_ends_are_ends() {
 }
 
 #[test]
-fn an_odd_budget_or_temperature_goes_to_its_neighbour() {
+fn an_odd_budget_or_temperature_goes_to_its_neighbor() {
     let mut state = running(&settings("ngram", 17, 0.7), 1);
     press(&mut state, &["+", "T"]);
     assert_eq!(state.wished.as_ref().map(|w| (w.budget, w.temperature)), Some((24, 0.8)));

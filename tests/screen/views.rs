@@ -101,7 +101,7 @@ fn the_accepted_path_and_the_bonus_token_are_always_visible() {
     let greedy = settings("early-exit", 16, 0.0);
     let sampled = StepSettings {
         verify: Rule::Rejection,
-        shape: "fixed".into(),
+        shape: "fixed".parse().unwrap(),
         ..settings("early-exit", 8, 1.0)
     };
     let mut long = 0;

@@ -3,9 +3,18 @@
 
 use serde_json::{Map, Value};
 
-use super::Found;
 use crate::attach::sglang::number;
 use crate::attach::{Counters, Engine, Step};
+
+/// Content of one line or document.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Found {
+    pub model: Option<String>,
+    pub steps: Vec<Step>,
+    pub totals: Option<Counters>,
+    /// True if it is all of one request.
+    pub text: bool,
+}
 
 /// Levels below which a record is not searched.
 const DEEPEST: usize = 12;

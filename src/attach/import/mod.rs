@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use super::counters::OwnWindow;
 use super::{AttachError, Counters, Engine, Identity, Step, Summary, Tally};
+use body::Found;
 use log::{Logged, Means};
 
 /// Bytes of a line, and of a document over several lines, at most.
@@ -42,16 +43,6 @@ impl Default for Imported {
             texts: 0,
         }
     }
-}
-
-/// Content of one line or document.
-#[derive(Clone, Debug, Default, PartialEq)]
-struct Found {
-    model: Option<String>,
-    steps: Vec<Step>,
-    totals: Option<Counters>,
-    /// True if it is all of one request.
-    text: bool,
 }
 
 impl Imported {

@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use super::text::{self, ShownBrackets, Source};
-use super::{Keeper, Work, add_fix, work};
+use super::work::{Keeper, Work, work};
 use crate::attach::{Engine, Event, Tally, Target};
-use crate::cli::errors::{one_line, print_lines};
+use crate::cli::errors::{add_attach_fix, one_line, print_lines};
 use crate::registry;
 use crate::tui::theme::{self, TerminalAbilities, Theme};
 use crate::tui::{self, Attached, EngineLink, ExitReason, Mouse};
@@ -62,8 +62,10 @@ pub fn run(
             sink(event) && orders.try_recv() == Err(TryRecvError::Empty)
         };
         let done = work(target, &job, &mut heard);
-        let last = done
-            .map_or_else(|error| Event::Failed(one_line(&add_fix(error))), |()| Event::Finished);
+        let last = done.map_or_else(
+            |error| Event::Failed(one_line(&add_attach_fix(error))),
+            |()| Event::Finished,
+        );
         let _ = sink(last);
     })?;
     let exit = tui::show(

@@ -27,7 +27,7 @@ pub enum Source {
 /// Brackets that a table shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ShownBrackets {
-    /// Beside the estimates.
+    /// Brackets are shown beside the estimates.
     All,
     /// Where there are no estimates.
     Missing,

@@ -1,25 +1,22 @@
 //! `speclight bench`: cost of passes on this machine, and comparison with an earlier result.
 
-pub(crate) mod compare;
-mod measure;
-pub(crate) mod report;
+pub(crate) mod text;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use anyhow::{Context, bail};
 use clap::Args;
+use indicatif::ProgressBar;
 
 use super::errors::{print_lines, warn_if_too_many_threads};
 use super::lines::AtomicOutput;
 use super::overlap::{NamedFile, check_outputs};
 use super::progress::DownloadBar;
-use crate::engine::CostCache;
 use crate::model::device::DeviceChoice;
 use crate::model::load::Model;
-use crate::registry::{Registry, RegistryModel, cache_folder};
-use crate::theory::cost::CostCurve;
-pub use measure::{bandwidth, steady};
-use report::BenchReport;
+use crate::registry::Registry;
+use crate::study::bench::{BenchReport, keep_cost, measure};
 
 /// Options of `speclight bench`.
 #[derive(Args, Clone, Debug)]
@@ -49,23 +46,27 @@ pub struct BenchOptions {
     pub json: Option<PathBuf>,
 }
 
-/// Stores t(B) in the cache for later runs with this model, device and thread count.
-///
-/// If that is not possible, or the times are implausible, runs measure t(B) themselves; this is not
-/// an error.
-fn keep_cost(report: &BenchReport, model: &Model, found: &RegistryModel) {
-    let points =
-        report.between_seconds.iter().map(|(&tokens, &seconds)| (tokens, seconds)).collect();
-    let identity = found.sha256().map_or_else(|| model.path().display().to_string(), str::to_owned);
-    if let (Ok(cache), Ok(cost)) = (cache_folder(), CostCurve::new(points))
-        && cost.is_plausible()
-    {
-        CostCache::new(&cache, &identity, &report.device).keep(&cost);
-    }
-}
-
 fn rounds(value: &str) -> Result<usize, String> {
     super::options::whole(value, 3, 1000, "the number of rounds is out of range")
+}
+
+/// Reads a result that `--json` wrote.
+///
+/// # Errors
+/// If the file can't be read or is not a result of `speclight bench`.
+pub(crate) fn read_report(path: &Path) -> anyhow::Result<BenchReport> {
+    let cure =
+        || format!("can't read {}; give a file written by speclight bench --json", path.display());
+    let report: BenchReport =
+        serde_json::from_slice(&std::fs::read(path).with_context(cure)?).with_context(cure)?;
+    if report.kind != "bench" {
+        bail!(
+            "{} is of type {:?}; give a file written by speclight bench --json",
+            path.display(),
+            report.kind
+        );
+    }
+    Ok(report)
 }
 
 /// Measures the model, prints the result, and writes the JSON output.
@@ -80,7 +81,7 @@ pub fn run(options: BenchOptions) -> anyhow::Result<ExitCode> {
     let json = options.json.iter().map(|path| NamedFile::new("--json", path));
     check_outputs(&inputs, &json.collect::<Vec<_>>())?;
     // Measuring takes about a minute: report unreadable or unwritable files before it.
-    let against = options.against.as_deref().map(BenchReport::read).transpose()?;
+    let against = options.against.as_deref().map(read_report).transpose()?;
     let json = options.json.as_deref().map(AtomicOutput::open).transpose()?;
     let registry = Registry::load()?;
     let found = registry.find(options.model.as_deref())?;
@@ -89,12 +90,14 @@ pub fn run(options: BenchOptions) -> anyhow::Result<ExitCode> {
     drop(bar);
     warn_if_too_many_threads(options.threads);
     let model = Model::open(&path, options.device, options.threads)?;
-    let report = measure::measure(&model, &found, options.rounds)?;
+    let bar = ProgressBar::new(options.rounds as u64);
+    let report = measure(&model, &found, options.rounds, &mut || bar.inc(1))?;
+    bar.finish_and_clear();
     keep_cost(&report, &model, &found);
     if !options.json.as_deref().is_some_and(AtomicOutput::is_stdout) {
-        print_lines(&report.text())?;
+        print_lines(&text::report(&report))?;
         if let Some(earlier) = &against {
-            print_lines(&compare::text(earlier, &report))?;
+            print_lines(&text::comparison(earlier, &report))?;
         }
     }
     if let Some(mut json) = json {

@@ -2,7 +2,8 @@
 
 use serde::Serialize;
 
-use super::{CompareOptions, Setting};
+use super::options::CompareOptions;
+use super::setting::Setting;
 use crate::engine::Prompt;
 use crate::study::compare::SettingResults;
 
@@ -149,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn the_largest_losses_come_first_and_neighbours_once() {
+    fn the_largest_losses_come_first_and_neighbors_once() {
         let options = options(&[]);
         let settings = options.settings().unwrap();
         let prompts = [Prompt { id: "q".into(), text: "Count.".into() }];

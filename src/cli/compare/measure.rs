@@ -4,7 +4,8 @@
 
 use indicatif::ProgressBar;
 
-use super::{CompareOptions, Setting};
+use super::options::CompareOptions;
+use super::setting::Setting;
 use crate::cli::interrupt::Interrupt;
 use crate::cli::progress::loading;
 use crate::cli::study::progress::StudyProgress;

@@ -5,7 +5,8 @@
 use serde::Serialize;
 
 use super::measure::Measurements;
-use super::{CompareOptions, Setting};
+use super::options::CompareOptions;
+use super::setting::Setting;
 use crate::draft::DrafterKind;
 use crate::engine::Prompt;
 use crate::study::compare::{

@@ -2,7 +2,8 @@
 
 use std::process::ExitCode;
 
-use super::{CompareOptions, Setting};
+use super::options::CompareOptions;
+use super::setting::Setting;
 use crate::cli::errors::warn;
 use crate::engine::EngineOptions;
 use crate::registry;

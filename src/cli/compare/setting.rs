@@ -264,7 +264,7 @@ mod tests {
             ("drafter=external", "external=COMMAND"),
             ("budget=0", "1 to 256"),
             ("budget=4,budget=5", "given twice"),
-            ("colour=red", "unknown key \"colour\""),
+            ("color=red", "unknown key \"color\""),
             ("temperature=hot", "positive number"),
             ("name=", "empty"),
             ("seed=-1", "from 0"),

@@ -1,9 +1,10 @@
 //! Comparison as text and as comma-separated values.
 
 use super::report::{ComparisonReport, PairRow, SettingRow};
-use crate::cli::study::outputs::{format_csv_row, number};
+use crate::cli::study::outputs::number;
 use crate::cli::study::text::written;
 use crate::cli::table;
+use crate::csv_row::format_csv_row;
 use crate::sanitize::{self, Signs, sanitize_line, sanitize_name};
 use crate::study::compare::{
     ContextChange, ContextComparison, ExclusiveAccept, ExclusiveAccepts, Outcomes, PairedMean,

@@ -16,7 +16,7 @@ use clap::Args;
 
 use super::errors::warn;
 use super::lines::AtomicOutput;
-use super::replay::{end_words, opened};
+use super::replay::file::{end_words, opened};
 use crate::engine::{Event, EventReader, Recorded};
 use crate::telemetry::recording::RecordingEnd;
 use crate::telemetry::{OracleResult, StepRecord};
@@ -51,8 +51,8 @@ pub struct ExportOptions {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=4))]
     pub scale: Option<u8>,
     /// Speed of .cast and .gif in steps per second, or full [default: as recorded]
-    #[arg(long, value_name = "N|full", value_parser = super::replay::pace, allow_negative_numbers = true)]
-    pub pace: Option<super::replay::PaceOption>,
+    #[arg(long, value_name = "N|full", value_parser = super::replay::options::pace, allow_negative_numbers = true)]
+    pub pace: Option<super::replay::options::PaceOption>,
     /// Rows of .csv and .parquet: steps or nodes
     #[arg(long, value_enum, default_value = "steps")]
     pub rows: Rows,
@@ -131,7 +131,7 @@ pub fn run(options: ExportOptions) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Steps of a recording, each with its time and the last result of its oracle search.
+/// Steps of a recording, with times and last results of oracle searches.
 ///
 /// A search is reported after its step, so that a step waits for the next one.
 fn each_step(
@@ -211,7 +211,9 @@ fn drawn<R: std::io::Read>(
     let folder = registry::config_folder().ok().map(|config| theme::themes_folder(&config));
     let terminal = TerminalAbilities { depth: ColorDepth::True, ascii: options.ascii, folder };
     let theme = Theme::load(options.theme.as_deref().unwrap_or("dark"), &terminal)?;
-    let pace = options.pace.map_or(crate::tui::PlayPace::Recorded, super::replay::PaceOption::pace);
+    let pace = options
+        .pace
+        .map_or(crate::tui::PlayPace::Recorded, super::replay::options::PaceOption::pace);
     let film = Film { theme: &theme, size: options.size, pace, skip: options.at.unwrap_or(0) };
     let painter = |scale: u8| {
         Painter::new(options.scale.unwrap_or(scale).into()).context("the bundled font is invalid")

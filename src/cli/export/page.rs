@@ -11,14 +11,14 @@ use crate::telemetry::{StepRecord, StepSettings, Tally};
 use crate::tui::export::{MissRow, Page, html, svg};
 use crate::tui::{Film, Phase, State, apply};
 
-use super::super::replay::end_words;
+use crate::cli::replay::file::end_words;
 
 /// Number of misses in the page's table.
 const MISSES: usize = 40;
 /// Length of the text shown before a missed token, in characters.
 const BEFORE: usize = 60;
 
-/// What a page is made of, collected event by event.
+/// Contents of a page, collected event by event.
 #[derive(Default)]
 struct Collected {
     info: Arc<RunInfo>,

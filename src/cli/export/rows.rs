@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::cli::study::outputs::format_csv_row;
+use crate::csv_row::format_csv_row;
 use crate::telemetry::{OracleResult, StepRecord};
 
 /// Type of a column.

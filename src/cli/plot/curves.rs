@@ -2,7 +2,7 @@
 
 use crate::cli::study::SetRows;
 use crate::sanitize::{self, Signs};
-use crate::theory::intervals::Estimate;
+use crate::theory::intervals::{Estimate, Interval};
 
 /// Blue of a palette that is distinguishable with any color vision.
 ///
@@ -37,19 +37,28 @@ pub enum CurveStyle {
     Points,
 }
 
+/// Error bar, parallel to the vertical axis.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ErrorBar {
+    /// Place on the horizontal axis, log2 B.
+    pub x: f64,
+    pub low: f64,
+    pub high: f64,
+}
+
 /// Curve of a panel.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Curve {
     /// Text in the legend.
     pub label: String,
     /// Color of line and marks.
-    pub colour: Color,
+    pub color: Color,
     /// Style of line and marks.
     pub look: CurveStyle,
     /// Points (log2 B, value), in order of B.
     pub points: Vec<(f64, f64)>,
-    /// Error bars (log2 B, low, high).
-    pub intervals: Vec<(f64, f64, f64)>,
+    /// Error bars, in order of B.
+    pub intervals: Vec<ErrorBar>,
 }
 
 /// Panel of a figure.
@@ -88,8 +97,8 @@ impl Panel {
             if curve.points.is_empty() {
                 curve.label += ", above the axis";
             }
-            curve.intervals.retain(|i| i.1 <= top);
-            curve.intervals.iter_mut().for_each(|i| i.2 = i.2.min(top));
+            curve.intervals.retain(|bar| bar.low <= top);
+            curve.intervals.iter_mut().for_each(|bar| bar.high = bar.high.min(top));
         }
         panel
     }
@@ -124,10 +133,14 @@ fn points(all: impl Iterator<Item = (usize, Option<f64>)>) -> Vec<(f64, f64)> {
     points
 }
 
-fn intervals(all: impl Iterator<Item = (usize, Estimate)>) -> Vec<(f64, f64, f64)> {
+fn intervals(all: impl Iterator<Item = (usize, Estimate)>) -> Vec<ErrorBar> {
     let sound =
         |e: &Estimate| e.interval.filter(|i| 0.0 <= i.low && i.low <= i.high && i.high.is_finite());
-    all.filter_map(|(b, e)| sound(&e).and_then(|i| Some((log(b)?, i.low, i.high)))).collect()
+    let bar = |(b, e): (usize, Estimate)| {
+        let Interval { low, high } = sound(&e)?;
+        Some(ErrorBar { x: log(b)?, low, high })
+    };
+    all.filter_map(bar).collect()
 }
 
 /// Escapes a name from a file and shortens it to [`MAX_NAME_CHARS`] characters.
@@ -161,9 +174,9 @@ fn title(set: &SetRows) -> String {
 /// Panel of accepted drafted tokens per step: ceilings and drafters over the budget.
 pub fn accepted(set: &SetRows) -> Panel {
     let ceiling =
-        |label: &str, colour, look, of: fn(&crate::cli::study::CeilingRow) -> Option<f64>| Curve {
+        |label: &str, color, look, of: fn(&crate::cli::study::CeilingRow) -> Option<f64>| Curve {
             label: label.to_owned(),
-            colour,
+            color,
             look,
             points: points(set.ceilings.iter().map(|c| (c.budget, of(c)))),
             intervals: Vec::new(),
@@ -177,24 +190,25 @@ pub fn accepted(set: &SetRows) -> Panel {
     ];
     curves[4].intervals = intervals(set.ceilings.iter().map(|c| (c.budget, c.fluid)));
     let mut reached: f64 = 0.0;
-    for (name, colour) in drafters(set) {
+    for (name, color) in drafters(set) {
         let rows = || set.drafters.iter().filter(|row| row.drafter == name);
         let expected = points(rows().map(|row| (row.budget, Some(row.expected.value))));
         let seen = points(rows().map(|row| (row.budget, Some(row.accepted.value))));
         let ends = intervals(rows().map(|row| (row.budget, row.expected)));
-        let highest = expected.iter().chain(&seen).map(|p| p.1).chain(ends.iter().map(|i| i.2));
+        let highest =
+            expected.iter().chain(&seen).map(|p| p.1).chain(ends.iter().map(|bar| bar.high));
         reached = highest.fold(reached, f64::max);
         let name = short(name);
         curves.push(Curve {
             label: format!("{name}: E[X|T]"),
-            colour,
+            color,
             look: CurveStyle::Marked,
             points: expected,
             intervals: ends,
         });
         curves.push(Curve {
             label: format!("{name}: accepted"),
-            colour,
+            color,
             look: CurveStyle::Points,
             points: seen,
             intervals: Vec::new(),
@@ -225,10 +239,10 @@ pub fn speed(set: &SetRows) -> Panel {
     for machine in &set.machines {
         let points = points(budgets.iter().copied().zip(machine.speed_up.iter().map(|x| Some(*x))));
         let most = points.iter().map(|p| p.1).fold(0.0, f64::max);
-        let (colour, look) = match others.next().filter(|_| !machine.measured) {
-            Some((colour, dash)) => {
+        let (color, look) = match others.next().filter(|_| !machine.measured) {
+            Some((color, dash)) => {
                 elsewhere = elsewhere.max(most);
-                (colour, CurveStyle::Dashed(dash))
+                (color, CurveStyle::Dashed(dash))
             }
             None => {
                 here = here.max(most);
@@ -236,16 +250,16 @@ pub fn speed(set: &SetRows) -> Panel {
             }
         };
         let label = format!("ceiling, {}", short(&machine.name));
-        curves.push(Curve { label, colour, look, points, intervals: Vec::new() });
+        curves.push(Curve { label, color, look, points, intervals: Vec::new() });
     }
-    for (name, colour) in drafters(set) {
+    for (name, color) in drafters(set) {
         let rows = set.drafters.iter().filter(|row| row.drafter == name);
         let points = points(rows.map(|row| (row.budget, row.timed.map(|timed| timed.speed_up))));
         here = points.iter().map(|p| p.1).fold(here, f64::max);
         let label = format!("{}, measured", short(name));
         curves.push(Curve {
             label,
-            colour,
+            color,
             look: CurveStyle::Marked,
             points,
             intervals: Vec::new(),
@@ -258,7 +272,7 @@ pub fn speed(set: &SetRows) -> Panel {
         let (label, points) = ("plain decoding".to_owned(), vec![(least, 1.0), (most, 1.0)]);
         curves.push(Curve {
             label,
-            colour: GRAY,
+            color: GRAY,
             look: CurveStyle::Dashed(2),
             points,
             intervals: Vec::new(),

@@ -11,7 +11,7 @@ use plotters::coord::ranged1d::{KeyPointHint, NoDefaultFormatting, Ranged, Value
 use plotters::prelude::*;
 use plotters::style::{FontStyle, register_font};
 
-use super::curves::{Color as CurveColor, Curve, CurveStyle, Panel, accepted, speed};
+use super::curves::{Color as CurveColor, Curve, CurveStyle, ErrorBar, Panel, accepted, speed};
 use crate::cli::study::SetRows;
 
 /// Width of the picture and height of the panels of a set, in units.
@@ -137,7 +137,7 @@ impl ValueFormatter<f64> for Log2Axis {
     }
 }
 
-fn colour(c: CurveColor) -> RGBColor {
+fn color(c: CurveColor) -> RGBColor {
     RGBColor(c.0, c.1, c.2)
 }
 
@@ -185,16 +185,16 @@ fn draw_panel<DB: DrawingBackend>(
             CurveStyle::Points => {}
         }
         let bar =
-            |&(x, low, high): &(f64, f64, f64)| PathElement::new(vec![(x, low), (x, high)], style);
+            |bar: &ErrorBar| PathElement::new(vec![(bar.x, bar.low), (bar.x, bar.high)], style);
         chart.draw_series(curve.intervals.iter().map(bar))?;
         let cap = 0.008 * (to - from);
-        let caps = curve.intervals.iter().flat_map(|&(x, low, high)| [(x, low), (x, high)]);
+        let caps = curve.intervals.iter().flat_map(|bar| [(bar.x, bar.low), (bar.x, bar.high)]);
         chart.draw_series(
             caps.map(|(x, y)| PathElement::new(vec![(x - cap, y), (x + cap, y)], style)),
         )?;
         if curve.look == CurveStyle::Marked {
             chart.draw_series(
-                points().map(|p| Circle::new(p, 3 * scale, colour(curve.colour).filled())),
+                points().map(|p| Circle::new(p, 3 * scale, color(curve.color).filled())),
             )?;
         } else if curve.look == CurveStyle::Points {
             chart.draw_series(points().map(|p| Circle::new(p, 5 * scale, style)))?;
@@ -231,7 +231,7 @@ fn draw_legend<DB: DrawingBackend>(
             CurveStyle::Points => area.draw(&Circle::new((x + 14 * s, y), 5 * scale, style))?,
         }
         if curve.look == CurveStyle::Marked {
-            area.draw(&Circle::new((x + 14 * s, y), 3 * scale, colour(curve.colour).filled()))?;
+            area.draw(&Circle::new((x + 14 * s, y), 3 * scale, color(curve.color).filled()))?;
         }
         area.draw(&Text::new(curve.label.clone(), (x + 36 * s, y - 6 * s), font.clone()))?;
     }
@@ -241,7 +241,7 @@ fn draw_legend<DB: DrawingBackend>(
 fn style(curve: &Curve, scale: u32) -> ShapeStyle {
     let wide = matches!(curve.look, CurveStyle::Line | CurveStyle::Marked);
     ShapeStyle {
-        color: colour(curve.colour).to_rgba(),
+        color: color(curve.color).to_rgba(),
         filled: false,
         stroke_width: scale * if wide { 2 } else { 1 },
     }

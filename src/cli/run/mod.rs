@@ -18,7 +18,7 @@ use super::interrupt::Interrupt;
 use super::lines::AtomicOutput;
 use super::overlap::{NamedFile, check_outputs};
 use super::progress::{loading, message, style};
-use super::replay::{recorder, run_context};
+use super::replay::file::{recorder, run_context};
 use crate::engine::{self, Command, Event, Recorder, RunInfo};
 use crate::sanitize::sanitize_name;
 use crate::telemetry::recording::Entry;

@@ -65,7 +65,7 @@ impl<W: Write> TextOutput<W> {
         let drafted = record.tree.parents.len() > 1;
         for (i, text) in record.emitted_text.iter().enumerate().filter(|(_, text)| !text.is_empty())
         {
-            let colour = match i.checked_sub(record.accepted) {
+            let color = match i.checked_sub(record.accepted) {
                 None => DEPTHS[i.min(DEPTHS.len() - 1)],
                 Some(_) if drafted => BONUS,
                 Some(_) => "",
@@ -73,14 +73,14 @@ impl<W: Write> TextOutput<W> {
             self.open = !text.ends_with('\n');
             match self.look {
                 TextStyle::Raw => self.to.write_all(text.as_bytes())?,
-                TextStyle::Colored if !colour.is_empty() => {
+                TextStyle::Colored if !color.is_empty() => {
                     // Line breaks are kept out of the colored span, which would color the rest of
                     // the line.
                     let safe = sanitize::visible_line(text, &SIGNS);
                     for part in safe.split_inclusive('\n') {
                         let (words, end) =
                             part.strip_suffix('\n').map_or((part, ""), |words| (words, "\n"));
-                        write!(self.to, "\x1b[{colour}m{words}\x1b[0m{end}")?;
+                        write!(self.to, "\x1b[{color}m{words}\x1b[0m{end}")?;
                     }
                 }
                 TextStyle::Colored | TextStyle::Escaped => {
@@ -125,9 +125,9 @@ impl<W: Write> TextOutput<W> {
         }
         if self.look == TextStyle::Colored {
             write!(self.to, "{:<16}accepted at depth", "colors")?;
-            for (i, colour) in DEPTHS.iter().enumerate() {
+            for (i, color) in DEPTHS.iter().enumerate() {
                 let more = if i + 1 == DEPTHS.len() { "+" } else { "" };
-                write!(self.to, " \x1b[{colour}m{}{more}\x1b[0m", i + 1)?;
+                write!(self.to, " \x1b[{color}m{}{more}\x1b[0m", i + 1)?;
             }
             writeln!(self.to, ", \x1b[{BONUS}mbonus\x1b[0m, plain")?;
         }
@@ -461,12 +461,12 @@ mod tests {
     fn a_terminal_obeys_nothing_in_the_text() {
         let records = [record(3, 1, &["a\u{1b}[2J\r", "\u{202e}b\tc\n"])];
         assert_eq!(written(TextStyle::Escaped, &records), "a␛[2J␍<202e>b\tc\n");
-        let coloured = written(TextStyle::Colored, &records);
-        assert_eq!(coloured, "\u{1b}[32ma␛[2J␍\u{1b}[0m\u{1b}[33m<202e>b\tc\u{1b}[0m\n");
+        let colored = written(TextStyle::Colored, &records);
+        assert_eq!(colored, "\u{1b}[32ma␛[2J␍\u{1b}[0m\u{1b}[33m<202e>b\tc\u{1b}[0m\n");
     }
 
     #[test]
-    fn colours_tell_where_a_token_came_from() {
+    fn colors_tell_where_a_token_came_from() {
         let deep = record(9, 7, &["1", "2", "3", "4", "5", "6", "7", "b"]);
         let plain = record(1, 0, &["p"]);
         let got = written(TextStyle::Colored, &[deep, plain]);
@@ -478,7 +478,7 @@ mod tests {
     }
 
     #[test]
-    fn the_environment_decides_on_colour() {
+    fn the_environment_decides_on_color() {
         let look = |terminal, pairs: &[(&str, &str)]| {
             let pairs: Vec<(String, String)> =
                 pairs.iter().map(|(n, v)| (n.to_string(), v.to_string())).collect();

@@ -18,13 +18,13 @@ pub use crate::study::table::rows::{CeilingRow, SetRows, Table};
 pub use crate::study::table::rows_tests::rows as rows_for_tests;
 pub use outputs::OutputOptions;
 
-use super::errors::{warn, warn_if_too_many_threads};
+use super::errors::{add_fix, warn, warn_if_too_many_threads};
 use super::interrupt::Interrupt;
 use super::overlap::NamedFile;
 use super::progress::loading;
 use super::{options, prompts};
 use crate::draft::Widths;
-use crate::engine::{Engine, EngineOptions, Prompt, Session, load};
+use crate::engine::{Engine, EngineOptions, ErrorFormat, Prompt, Session, load};
 use crate::registry::Registry;
 use crate::telemetry::{StepRecord, StepSettings};
 
@@ -163,6 +163,7 @@ impl StudyOptions {
             raw: self.raw,
             once: true,
             start_paused: false,
+            error_format: ErrorFormat(add_fix),
         };
         let mut bar = ProgressBar::hidden();
         let engine = load(&engine_options, &mut |what, done| {

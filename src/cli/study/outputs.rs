@@ -1,4 +1,4 @@
-//! Output files of `table` and `compare`, and formatting of CSV.
+//! Output files of `table` and `compare`, and formatting of their numbers.
 
 use std::path::{Path, PathBuf};
 
@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::cli::errors::{is_broken_pipe, print_lines};
 use crate::cli::lines::AtomicOutput;
 use crate::cli::overlap::NamedFile;
-use crate::sanitize::{is_spreadsheet_formula, sanitize_lines};
+use crate::sanitize::sanitize_lines;
 
 /// Output files for results.
 #[derive(Args, Clone, Debug)]
@@ -101,24 +101,6 @@ impl Outputs {
 /// Space reserved for an output file, in bytes; results are seldom larger.
 const RESERVED: u64 = 1 << 20;
 
-/// Formats a row of comma-separated values (RFC 4180).
-///
-/// Cells with a comma, a quote or a line break are quoted. A cell that is not a number and that a
-/// spreadsheet would take for a formula is prefixed with an apostrophe, which spreadsheets read as
-/// "this is text" (OWASP, CSV Injection), and quoted. Hidden characters are escaped.
-pub fn format_csv_row<S: AsRef<str>>(cells: &[S]) -> String {
-    let cell = |cell: &S| {
-        let (formula, cell) =
-            (is_spreadsheet_formula(cell.as_ref()), sanitize_lines(cell.as_ref()));
-        match cell.replace('"', "\"\"") {
-            quoted if formula && cell.parse::<f64>().is_err() => format!("\"'{quoted}\""),
-            quoted if cell.contains([',', '"', '\n']) => format!("\"{quoted}\""),
-            plain => plain,
-        }
-    };
-    cells.iter().map(cell).collect::<Vec<_>>().join(",") + "\n"
-}
-
 /// Formats a number with full precision; empty if unknown or not finite.
 pub fn number(value: Option<f64>) -> String {
     value.filter(|x| x.is_finite()).map_or(String::new(), |x| x.to_string())
@@ -130,20 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn cells_that_need_it_are_quoted() {
-        assert_eq!(
-            format_csv_row(&["a", "b,c", "say \"x\"", "", "l\nm"]),
-            "a,\"b,c\",\"say \"\"x\"\"\",,\"l\nm\"\n"
-        );
-        assert_eq!(
-            format_csv_row(&["=1+1", "@x", "-2+3", "+a\"b", " =1"]),
-            "\"'=1+1\",\"'@x\",\"'-2+3\",\"'+a\"\"b\",\"' =1\"\n"
-        );
-        assert_eq!(
-            format_csv_row(&["a\u{1b}]52;\u{9b}\u{202e}b", "\t=1"]),
-            "a\\u{1b}]52;\\u{9b}\\u{202e}b,\"'\\u{9}=1\"\n"
-        );
-        assert_eq!(format_csv_row(&["-0.5", "+3", "1e-7", "-1.5e+10"]), "-0.5,+3,1e-7,-1.5e+10\n");
+    fn numbers_that_are_not_finite_are_empty() {
         assert_eq!(
             (number(Some(0.1)), number(Some(f64::NAN)), number(None)),
             ("0.1".into(), String::new(), String::new())

@@ -1,7 +1,8 @@
 //! Table as text and as comma-separated values.
 
-use super::outputs::{format_csv_row, number};
+use super::outputs::number;
 use crate::cli::table;
+use crate::csv_row::format_csv_row;
 use crate::sanitize::sanitize_name;
 use crate::study::table::rows::{AcceptanceSource, DrafterRow, SetRows, Table};
 use crate::theory::intervals::Estimate;

@@ -7,8 +7,8 @@ use anyhow::{Context, bail};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use super::TrainOptions;
 use super::draft_trial::DraftTrial;
+use super::options::TrainOptions;
 use crate::cli::lines::AtomicOutput;
 use crate::hex::hex;
 use crate::model::device::DeviceChoice;

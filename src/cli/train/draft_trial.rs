@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::draft::{Drafter, Eagle, EarlyExit, Shape};
-use crate::engine::{Session, Vocabulary};
+use crate::engine::{SearchSizes, Session, Vocabulary};
 use crate::model::{Decoder, Head, HeadForm, Model};
 use crate::telemetry::{LightTally, StepSettings, Tally};
 use crate::train::{Corpus, DraftPerformance};
@@ -113,7 +113,7 @@ impl DraftTrial {
                 light.add(&record);
                 if !greedy
                     && session.is_searched(record.step, SEARCH_INTERVAL)
-                    && let Some(mut search) = session.search(record.step, true)?
+                    && let Some(mut search) = session.search(record.step, SearchSizes::All)?
                 {
                     while search.refine()? {}
                     if let Some(curve) = search.curve() {

@@ -5,7 +5,7 @@ use std::sync::mpsc::{TryRecvError, channel};
 use std::thread;
 
 use super::distill::{TrainingJob, distil};
-use super::held_out;
+use super::text::held_out;
 use crate::cli::errors::{print_line, warn};
 use crate::registry;
 use crate::train::TrainEvent;

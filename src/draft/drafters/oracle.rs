@@ -82,8 +82,8 @@ impl OracleSearch {
 
     /// Runs one pass of the target over the best unexpanded nodes, at most `most`.
     ///
-    /// Returns `false` if nothing could be run. The nodes stay uncommitted in the target, so nobody
-    /// else may use it between two calls.
+    /// Returns `false` if nothing could be run. The nodes stay uncommitted in the target, which must not
+    /// be used otherwise between two calls.
     ///
     /// # Errors
     /// If a forward pass fails, or its logits are not finite.

@@ -37,13 +37,13 @@ pub enum Shape {
 /// Shape of the token tree without its parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ShapeKind {
-    /// See [`Shape::Chain`].
+    /// Drafter's best token at each depth.
     Chain,
-    /// See [`Shape::Fixed`].
+    /// Fixed number of children by depth.
     Fixed,
-    /// See [`Shape::BestFirst`].
+    /// Nodes of highest path probability.
     BestFirst,
-    /// See [`Shape::Static`].
+    /// Tree that is best on average.
     Static,
 }
 
@@ -210,7 +210,7 @@ pub struct Draft {
     pub tree: TokenTree,
     /// Candidates proposed below nodes of the tree that are not in it.
     pub cut: Vec<Cut>,
-    /// True for each tree node below which the drafter was asked for candidates.
+    /// True for each tree node below which candidates were requested.
     pub asked: Vec<bool>,
     /// Distributions from which the children of each node were sampled. Empty if the children are
     /// the drafter's best candidates.

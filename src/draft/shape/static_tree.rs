@@ -302,13 +302,13 @@ mod tests {
         for _ in 0..2000 {
             planner.learn(&draft, &[1.0, 0.25], &[], 3);
         }
-        let learnt = planner.acceptance();
+        let learned = planner.acceptance();
         assert!(
-            (learnt[0] - 0.25).abs() < 0.02 && learnt[1] < 0.02 && learnt[2] > 0.9,
-            "{learnt:?}"
+            (learned[0] - 0.25).abs() < 0.02 && learned[1] < 0.02 && learned[2] > 0.9,
+            "{learned:?}"
         );
-        assert_eq!(learnt[3], prior[3]);
-        assert_eq!(planner.plan(Shape::Static, 3), &Plan::best(3, &learnt));
+        assert_eq!(learned[3], prior[3]);
+        assert_eq!(planner.plan(Shape::Static, 3), &Plan::best(3, &learned));
         // Sampled trees: acceptance probabilities per child.
         (0..2000).for_each(|_| {
             planner.learn_sampled([(1.0, vec![0.5, 0.25]), (0.5, vec![0.75])].into_iter())

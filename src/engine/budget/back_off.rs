@@ -64,7 +64,7 @@ impl BackOff {
         self.next = FIRST;
     }
 
-    /// Starts to count drafted steps anew.
+    /// Resets the count of drafted steps.
     pub fn reset_trials(&mut self) {
         self.trials = 0;
     }

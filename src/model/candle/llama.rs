@@ -4,21 +4,11 @@ use candle_core::{DType, Device, Result, Tensor};
 use candle_nn::{ops, rotary_emb};
 
 use super::cache::Cache;
-use super::matrix::Matrix;
+use super::matrix::{Matrix, Precision};
+use crate::model::error::LoadError;
 use crate::model::format::weights::Weights;
-use crate::model::load::LoadError;
 use crate::model::{Config, rope};
 use crate::tree::TokenId;
-
-/// Number formats that a forward pass computes with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Precision {
-    /// Weights as stored; products with quantized weights round inputs as candle does on the
-    /// device.
-    Stored,
-    /// All weights converted to 32-bit floats, inputs not rounded; the reference for tests.
-    F32,
-}
 
 /// Weights of a Llama on a device.
 #[derive(Debug)]

@@ -5,10 +5,19 @@ use std::borrow::Cow;
 use candle_core::quantized::{QStorage, QTensor};
 use candle_core::{DType, Device, Result, Tensor};
 
-use super::Precision;
+use crate::model::error::LoadError;
 use crate::model::format::quant::TensorFormat;
 use crate::model::format::weights::{Weights, ggml_type};
-use crate::model::load::LoadError;
+
+/// Number formats that a forward pass computes with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Precision {
+    /// Weights as stored; products with quantized weights round inputs as candle does on the
+    /// device.
+    Stored,
+    /// All weights converted to 32-bit floats, inputs not rounded; the reference for tests.
+    F32,
+}
 
 /// Number of rows converted to floats at a time while loading.
 const ROWS_AT_ONCE: usize = 4096;
@@ -16,7 +25,7 @@ const ROWS_AT_ONCE: usize = 4096;
 /// Weight matrix, quantized as in its file or as floats.
 #[derive(Debug)]
 pub(super) enum Matrix {
-    Quantised(QTensor),
+    Quantized(QTensor),
     /// Floats of any type, (rows, columns).
     Plain(Tensor),
 }
@@ -62,13 +71,13 @@ impl Matrix {
         let mut bytes = Vec::new();
         weights.read_rows(name, 0..info.rows, &mut bytes)?;
         let storage = QStorage::from_data(Cow::Owned(bytes), device, ggml_type(info.kind))?;
-        Ok(Matrix::Quantised(QTensor::new(storage, (info.rows, info.cols))?))
+        Ok(Matrix::Quantized(QTensor::new(storage, (info.rows, info.cols))?))
     }
 
     /// Multiplies the rows of `xs` (n, columns) with the matrix; returns F32, (n, rows).
     pub fn forward(&self, xs: &Tensor) -> Result<Tensor> {
         match self {
-            Matrix::Quantised(weights) => xs.apply_op1_no_bwd(weights),
+            Matrix::Quantized(weights) => xs.apply_op1_no_bwd(weights),
             Matrix::Plain(weights) => {
                 xs.to_dtype(weights.dtype())?.matmul(&weights.t()?)?.to_dtype(DType::F32)
             }
@@ -78,7 +87,7 @@ impl Matrix {
     /// Looks up the rows `ids`, in F32: (ids, columns).
     pub fn lookup_rows(&self, ids: &Tensor) -> Result<Tensor> {
         match self {
-            Matrix::Quantised(weights) => weights.embedding(ids)?.to_dtype(DType::F32),
+            Matrix::Quantized(weights) => weights.embedding(ids)?.to_dtype(DType::F32),
             Matrix::Plain(weights) => weights.index_select(ids, 0)?.to_dtype(DType::F32),
         }
     }

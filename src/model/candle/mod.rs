@@ -13,5 +13,6 @@ mod reduce;
 mod text_batch;
 
 pub use decoder::CandleDecoder;
-pub use llama::{Llama, Precision};
+pub use llama::Llama;
+pub use matrix::Precision;
 pub use text_batch::{BatchStates, TextBatch};

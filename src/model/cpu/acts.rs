@@ -1,9 +1,9 @@
 //! Activations quantized to 8 bits in blocks of 32, for products with packed weights.
 //!
-//! Rows of single tokens serve the vector kernels; [`TokenGroup`] interleaves 16 tokens for a matrix
-//! unit.
+//! Rows of single tokens serve the vector kernels; [`TokenGroup`] interleaves 16 tokens for a
+//! matrix unit.
 
-use super::Kernel;
+use super::lanes::QuantizedBlock;
 use super::memory::{Pod, Shared};
 use super::rounding::Rounding;
 use super::tile::BLOCK;
@@ -91,10 +91,10 @@ impl Acts {
         Self { row, all: Shared::new(row * tokens), sixteens: None }
     }
 
-    /// Like [`Acts::new`], with interleaved 16-token groups too if `kernel` has a matrix unit.
-    pub fn for_kernel(kernel: &Kernel, cols: usize, tokens: usize) -> Self {
+    /// Like [`Acts::new`], with interleaved 16-token groups if `groups`, for a matrix unit.
+    pub fn new_grouped(cols: usize, tokens: usize, groups: bool) -> Self {
         let acts = Self::new(cols, tokens);
-        if kernel.sixteen.is_none() {
+        if !groups {
             return acts;
         }
         let n = acts.row * tokens.next_multiple_of(GROUP_TOKENS);
@@ -170,7 +170,7 @@ impl Acts {
     #[inline(always)]
     pub unsafe fn put_block<R: Rounding>(to: To, b: usize, values: &[f32; BLOCK]) {
         // SAFETY: guaranteed by the caller.
-        unsafe { Self::store(to, b, R::quantise(values)) };
+        unsafe { Self::store(to, b, R::quantize(values)) };
     }
 
     /// Quantizes several blocks to the given places relative to `to`.
@@ -184,22 +184,22 @@ impl Acts {
         for (pair, [first, second]) in pairs.iter().zip(places) {
             // SAFETY: guaranteed by the caller, here and below.
             unsafe {
-                let rounded = R::quantise_two(pair);
+                let rounded = R::quantize_two(pair);
                 Self::store(To { row: to.row + first.0, ..to }, first.1, rounded[0]);
                 Self::store(To { row: to.row + second.0, ..to }, second.1, rounded[1]);
             }
         }
         for (block, at) in single.iter().zip(last) {
-            unsafe { Self::store(To { row: to.row + at.0, ..to }, at.1, R::quantise(block)) };
+            unsafe { Self::store(To { row: to.row + at.0, ..to }, at.1, R::quantize(block)) };
         }
     }
 
-    /// Stores a quantized block (quants, scale, sum) as block `b` after `to`.
+    /// Stores a quantized block as block `b` after `to`.
     ///
     /// # Safety
     /// As [`Self::put`].
     #[inline(always)]
-    unsafe fn store(to: To, b: usize, (quants, scale, sum): ([i8; BLOCK], f32, i32)) {
+    unsafe fn store(to: To, b: usize, (quants, scale, sum): QuantizedBlock) {
         let (acts, t, b) = (to.acts, to.row, to.first + b);
         debug_assert!(b < acts.row);
         let scaled_sum = scale * sum as f32;

@@ -18,8 +18,8 @@ use std::sync::OnceLock;
 use super::acts::{GROUP_TOKENS, MAX_GROUPS, TokenGroup};
 use super::avx512::real::{put, scales};
 use super::dispatch::{BYTES, FAR, NIBBLES, NIBBLES_MIN, SUPER, packing};
+use super::kernel::{BySixteen, TileOutput};
 use super::tile::{BLOCK, Packing, ROWS};
-use super::{BySixteen, TileOutput};
 
 /// Data types that the AMX unit can multiply here.
 #[derive(Clone, Copy, Debug)]

@@ -12,12 +12,13 @@ use std::ops::Range;
 
 pub use self::paths::Paths;
 use self::paths::Visibility;
+use super::acts::{Acts, To};
 use super::cache::Cache;
+use super::kernel::{Kernel, WeightedSums};
 use super::lanes::{LANES, exp};
-use super::llama::WorkSplit;
 use super::memory::Shared;
 use super::tile::BLOCK;
-use super::{Acts, Kernel, To, WeightedSums};
+use super::work_split::WorkSplit;
 use crate::model::Config;
 
 /// Positions in one split of a long context. Fixed, because it is part of the summation order.
@@ -109,7 +110,7 @@ pub struct Attention<'a> {
     /// Cosines, then sines, for each position.
     pub angles: &'a [f32],
     /// Set if the two values of a rotated pair are adjacent.
-    pub neighbours: bool,
+    pub neighbors: bool,
     /// Uncommitted nodes on the path to each token, from the context down.
     pub paths: &'a Paths,
     /// Destination of the results, in rows of `out_stride`.
@@ -240,7 +241,7 @@ impl Attention<'_> {
             let angles = &self.angles[self.positions[t] * hd..][..hd];
             // SAFETY: the CPU has the kernel's instructions.
             unsafe {
-                (self.kernel.rotate)(query, angles, self.neighbours, 1.0 / (hd as f32).sqrt())
+                (self.kernel.rotate)(query, angles, self.neighbors, 1.0 / (hd as f32).sqrt())
             };
         }
         scores.fill(0.0);

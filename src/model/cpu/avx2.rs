@@ -14,8 +14,8 @@ use super::acts::{ActBlock, Row};
 use super::dispatch::{
     AHEAD, BYTES, NIBBLES, NIBBLES_MIN, SUPER, packing, tile_by_counts, weigh_by_counts,
 };
+use super::kernel::{TileOutput, WeightedSums};
 use super::tile::Packing;
-use super::{TileOutput, WeightedSums};
 
 /// Maximum number of tokens that share each load of weights.
 pub const TOKENS: usize = 4;
@@ -86,13 +86,13 @@ macro_rules! products {
                             let (lines, scales) = (record.add(half * 32), record.add(p.quants()));
                             let x = rows.map(|row| row.add(b));
                             let whole: [__m256i; T] = if P == BYTES { $bytes::<T>(lines, x) } else { $nibbles::<T>(lines, x) };
-                            let halfs = |at: *const u8| _mm256_cvtph_ps(_mm_loadu_si128(at.cast()));
+                            let halves = |at: *const u8| _mm256_cvtph_ps(_mm_loadu_si128(at.cast()));
                             let byte = |at: *const u8| _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(at.cast())));
                             let head = tile.as_ptr().add(head + half * 16);
                             let d = if P == SUPER {
-                                _mm256_mul_ps(halfs(head), byte(scales.add(half * 8)))
+                                _mm256_mul_ps(halves(head), byte(scales.add(half * 8)))
                             } else {
-                                halfs(scales.add(half * 16))
+                                halves(scales.add(half * 16))
                             };
                             for t in 0..T {
                                 let mut whole = whole[t];
@@ -104,10 +104,10 @@ macro_rules! products {
                             }
                             if P == NIBBLES_MIN || P == SUPER {
                                 let m = if P == SUPER {
-                                    let m = _mm256_mul_ps(halfs(head.add(32)), byte(scales.add(16 + half * 8)));
+                                    let m = _mm256_mul_ps(halves(head.add(32)), byte(scales.add(16 + half * 8)));
                                     _mm256_sub_ps(_mm256_set1_ps(-0.0), m)
                                 } else {
-                                    halfs(scales.add(32 + half * 16))
+                                    halves(scales.add(32 + half * 16))
                                 };
                                 for t in 0..T {
                                     sums[t][h] = _mm256_fmadd_ps(m, _mm256_set1_ps((*x[t]).scaled_sum), sums[t][h]);

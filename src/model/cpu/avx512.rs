@@ -61,7 +61,7 @@ macro_rules! kernel {
 
             use super::*;
             use crate::model::cpu::acts::{ActBlock, Row};
-            use crate::model::cpu::{TileOutput, WeightedSums};
+            use crate::model::cpu::kernel::{TileOutput, WeightedSums};
 
             tile_by_counts!([1 2 3 4 5 6 7 8] $(, $features)?);
 

@@ -4,10 +4,10 @@
 //! so that on other CPUs a wrong kernel costs speed instead of correctness.
 #![allow(unsafe_code)]
 
-use super::acts::{GROUP_TOKENS, MAX_GROUPS, To};
+use super::acts::{Acts, GROUP_TOKENS, MAX_GROUPS, To};
+use super::kernel::{BySixteen, Kernel, TileOutput, WeightedSums};
 use super::rounding::Plain;
 use super::tile::{BLOCK, Packing, ROWS};
-use super::{Acts, BySixteen, Kernel, TileOutput, WeightedSums};
 
 /// Number of blocks in a row.
 ///
@@ -73,7 +73,7 @@ pub(super) fn matches_reference(kernel: &Kernel, reference: &Kernel) -> bool {
         mixed ^ (mixed >> 13)
     };
     let most = if kernel.sixteen.is_some() { MAX_GROUPS * GROUP_TOKENS } else { kernel.tokens };
-    let acts = Acts::for_kernel(kernel, BLOCKS * BLOCK, most);
+    let acts = Acts::new_grouped(BLOCKS * BLOCK, most, kernel.sixteen.is_some());
     for t in 0..most {
         let row: Vec<f32> =
             (0..BLOCKS * BLOCK).map(|_| number() as f32 / 2f32.powi(31) - 1.0).collect();
@@ -95,8 +95,8 @@ pub(super) fn matches_reference(kernel: &Kernel, reference: &Kernel) -> bool {
             |kernel: &Kernel, times: usize, tokens: usize, unit: Option<&BySixteen>| -> Vec<u32> {
                 let mut out = vec![0.5f32; tokens * times * ROWS];
                 let to = TileOutput { at: out.as_mut_ptr(), stride: times * ROWS, add: true };
-                // SAFETY: only one thread runs; `out` has the rows that are written; this CPU supports
-                // the kernel.
+                // SAFETY: only one thread runs; `out` has the rows that are written; this CPU
+                // supports the kernel.
                 unsafe { multiply(kernel, unit, packing, &tile.repeat(times), &acts, tokens, to) };
                 out.into_iter().map(f32::to_bits).collect()
             };

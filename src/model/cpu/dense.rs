@@ -192,7 +192,7 @@ mod amx {
     use super::super::amx::{FULL_TILES, load_tile_config, release};
     use super::{Factors, PIECES, PackedRight, TILE};
 
-    /// Multiplies two tiles of rows by two of columns and adds to four tiles of sums.
+    /// Multiplies two tiles of rows by two of columns, into four tiles of sums.
     ///
     /// # Safety
     /// The CPU has the unit and the tile configuration is loaded; `a[i]` and `b[i]` point to

@@ -12,7 +12,7 @@ use super::tile::Packing;
 pub const AHEAD: usize = 10;
 /// Prefetch distance into L2, in blocks.
 ///
-/// The hardware prefetcher stops at the end of each 4 KiB page and starts anew in the next one.
+/// The hardware prefetcher stops at the end of each 4 KiB page and starts again in the next one.
 #[cfg(target_arch = "x86_64")]
 pub const FAR: usize = 64;
 

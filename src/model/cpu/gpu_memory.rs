@@ -7,7 +7,7 @@ use candle_core::cuda::cudarc::driver::{result, sys};
 /// Makes the memory pool of `device` keep freed memory.
 ///
 /// By default the pool returns all of it to the driver whenever the host waits for the device, at
-/// least once a pass, and every later allocation has to map it anew. Devices without a pool are
+/// least once a pass, and every later allocation has to map it again. Devices without a pool are
 /// left unchanged.
 pub fn keep(device: &Device) {
     let Device::Cuda(device) = device else { return };

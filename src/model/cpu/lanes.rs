@@ -11,13 +11,16 @@ use super::tile::BLOCK;
 /// It is part of the summation order, so it is the same for every instruction set.
 pub const LANES: usize = 16;
 
+/// Quants, scale, and sum of the quants of a block.
+pub type QuantizedBlock = ([i8; BLOCK], f32, i32);
+
 /// Quantizes 32 values to signed bytes; returns quants, scale and sum of the quants.
 ///
 /// The scale is max |x| / 127.
 ///
 /// A non-finite value makes the scale non-finite, so that it shows in everything computed from it.
 #[inline(always)]
-pub fn quantise(x: &[f32; BLOCK]) -> ([i8; BLOCK], f32, i32) {
+pub fn quantize(x: &[f32; BLOCK]) -> QuantizedBlock {
     // Compared as bits, magnitudes keep their order, with infinity and NaN above all others.
     let mut most = [0i32; LANES];
     for i in 0..LANES {
@@ -208,7 +211,7 @@ mod tests {
         #[test]
         fn quants_are_the_nearest(x in prop::array::uniform32(-1e3f32..1e3), shrink in -30i32..30) {
             let x = x.map(|x| x * 2f32.powi(shrink));
-            let (q, d, sum) = quantise(&x);
+            let (q, d, sum) = quantize(&x);
             prop_assert_eq!(sum, q.iter().map(|&q| i32::from(q)).sum::<i32>());
             let most = x.iter().fold(0f32, |m, x| m.max(x.abs()));
             prop_assert_eq!(d, most / 127.0);
@@ -262,7 +265,7 @@ mod tests {
         for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, -f32::NAN] {
             let mut x = [1.0; BLOCK];
             x[9] = bad;
-            assert!(!quantise(&x).1.is_finite());
+            assert!(!quantize(&x).1.is_finite());
             assert!(!rms(&x, 1e-5).is_normal());
         }
         for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
@@ -271,7 +274,7 @@ mod tests {
             scores[5] = bad;
             assert!(softmax(&mut scores, 20).1.is_nan(), "{bad}");
         }
-        assert_eq!(quantise(&[0.0; BLOCK]), ([0; BLOCK], 0.0, 0));
-        assert_eq!(quantise(&[1e-40; BLOCK]), ([0; BLOCK], 0.0, 0));
+        assert_eq!(quantize(&[0.0; BLOCK]), ([0; BLOCK], 0.0, 0));
+        assert_eq!(quantize(&[1e-40; BLOCK]), ([0; BLOCK], 0.0, 0));
     }
 }

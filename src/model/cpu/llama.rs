@@ -1,27 +1,28 @@
 //! Packed weights of a Llama model, and their loading.
 //!
 //! [`Llama::load`] reads and packs all matrices. The submodules run passes (`forward`), multiply
-//! matrices (`products`) and split the work among threads (`share`).
+//! matrices (`products`), split the work among threads (`split`), and run the input stage of a
+//! drafting head (`input`).
 
 mod forward;
+mod input;
 mod products;
-mod work_split;
+mod split;
 
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-pub(super) use self::forward::{Batch, MAX_SOLO_TOKENS, feed_blocks};
-pub(super) use self::work_split::WorkSplit;
-use super::Kernel;
+pub(super) use self::forward::Batch;
 use super::input_stage::InputStage;
+use super::kernel::Kernel;
 use super::memory::Shared;
 use super::pool::Pool;
 use super::tile::{PackedMatrix, Packing, ROWS, pack_tile, unpack_row};
+use crate::model::error::LoadError;
 use crate::model::format::quant::TensorFormat;
 use crate::model::format::weights::Weights;
-use crate::model::load::LoadError;
 use crate::model::{Config, rope};
 use crate::tree::TokenId;
 
@@ -54,6 +55,26 @@ enum Embedding {
     Own { kind: TensorFormat, row: usize, bytes: Vec<u8> },
 }
 
+/// Input of a drafting head.
+#[derive(Debug)]
+pub(super) struct HeadInput {
+    /// Model whose embedding is used.
+    target: Arc<Llama>,
+    stage: InputStage,
+}
+
+impl HeadInput {
+    /// Number of fused hidden states; 1 for an adapter.
+    pub fn fused(&self) -> usize {
+        self.stage.fused()
+    }
+
+    /// Vocabulary size, which is that of the target.
+    pub fn vocab(&self) -> usize {
+        self.target.config.vocab
+    }
+}
+
 /// Weights packed for the CPU, shared by all contexts of the model.
 #[derive(Debug)]
 pub struct Llama {
@@ -70,11 +91,11 @@ pub struct Llama {
     /// Rotary frequency of each pair, in radians per position.
     frequencies: Vec<f32>,
     /// Set if the two values of a rotated pair are adjacent.
-    neighbours: bool,
+    neighbors: bool,
     /// Formats that were requantized to 8 bits, since they have no packing of their own.
     rounded: Vec<TensorFormat>,
     /// Input stage of a drafting head, in place of an embedding.
-    front: Option<InputStage>,
+    front: Option<HeadInput>,
     /// Overrides the measured distance between threads in tests.
     #[cfg(test)]
     pub(super) far: Option<bool>,
@@ -173,7 +194,11 @@ impl Llama {
         }
         let head = plan(weights.output_matrix().to_owned());
         let front = target
-            .map(|target| InputStage::load(weights, target, |name| plan(name.to_owned())))
+            .map(|target| {
+                let dim = target.config.dim;
+                let stage = InputStage::load(weights, dim, |name| plan(name.to_owned()))?;
+                Ok::<_, LoadError>(HeadInput { target: Arc::clone(target), stage })
+            })
             .transpose()?;
         let packed = Shared::try_streamed(size).ok_or_else(|| {
             let what =
@@ -207,7 +232,7 @@ impl Llama {
             head,
             embedding,
             frequencies: rope::frequencies(&config, weights.rope_factors()),
-            neighbours: weights.rope_interleaved(),
+            neighbors: weights.rope_interleaved(),
             rounded,
             front,
             #[cfg(test)]
@@ -242,11 +267,11 @@ impl Llama {
 
     /// Number of target hidden states that a drafting head fuses; 0 for other models.
     pub fn fused(&self) -> usize {
-        self.front.as_ref().map_or(0, InputStage::fused)
+        self.front.as_ref().map_or(0, HeadInput::fused)
     }
 
     /// Input stage of a drafting head.
-    pub(super) fn front(&self) -> Option<&InputStage> {
+    pub(super) fn front(&self) -> Option<&HeadInput> {
         self.front.as_ref()
     }
 
@@ -276,7 +301,7 @@ impl Llama {
 
     /// Writes the embedding of a token to `out`.
     #[allow(unsafe_code)]
-    pub(super) fn embed(&self, token: TokenId, out: &mut [f32]) {
+    fn embed(&self, token: TokenId, out: &mut [f32]) {
         let row = token as usize;
         match &self.embedding {
             Embedding::Own { kind, row: bytes, bytes: all } => {

@@ -14,8 +14,8 @@ use super::acts::{ActBlock, Row};
 use super::dispatch::{
     BYTES, NIBBLES, NIBBLES_MIN, SUPER, packing, tile_by_counts, weigh_by_counts,
 };
+use super::kernel::{TileOutput, WeightedSums};
 use super::tile::Packing;
-use super::{TileOutput, WeightedSums};
 
 /// Maximum number of tokens that share each load of weights.
 pub const TOKENS: usize = 4;

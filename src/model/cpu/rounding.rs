@@ -1,6 +1,6 @@
 //! Rounding by the instructions of a set.
 //!
-//! Activations are quantized to bytes with the bits of [`lanes::quantise`], but without the detours
+//! Activations are quantized to bytes with the bits of [`lanes::quantize`], but without the detours
 //! that a compiler takes there. Keys and values are rounded to half precision.
 #![allow(unsafe_code)]
 #![allow(
@@ -11,32 +11,32 @@
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 
-use super::lanes::{self, LANES};
+use super::lanes::{self, LANES, QuantizedBlock};
 use super::tile::BLOCK;
 
 /// Rounding operations of one instruction set, bit-identical for all sets.
 pub trait Rounding {
-    /// Quantizes 32 values to signed bytes; returns quants, scale and sum, as [`lanes::quantise`]
+    /// Quantizes 32 values to signed bytes; returns quants, scale and sum, as [`lanes::quantize`]
     /// does.
     ///
     /// # Safety
     /// The CPU supports the instructions.
-    unsafe fn quantise(x: &[f32; BLOCK]) -> ([i8; BLOCK], f32, i32);
+    unsafe fn quantize(x: &[f32; BLOCK]) -> QuantizedBlock;
 
     /// Rounds to half precision, to nearest with ties to even, and returns the bits.
     ///
     /// # Safety
-    /// As [`Self::quantise`].
+    /// As [`Self::quantize`].
     unsafe fn halves(x: &[f32; LANES]) -> [u16; LANES];
 
     /// Quantizes two blocks, so that their waits for maximum and sum overlap.
     ///
     /// # Safety
-    /// As [`Self::quantise`].
+    /// As [`Self::quantize`].
     #[inline(always)]
-    unsafe fn quantise_two(x: &[[f32; BLOCK]; 2]) -> [([i8; BLOCK], f32, i32); 2] {
+    unsafe fn quantize_two(x: &[[f32; BLOCK]; 2]) -> [QuantizedBlock; 2] {
         // SAFETY: guaranteed by the caller.
-        unsafe { [Self::quantise(&x[0]), Self::quantise(&x[1])] }
+        unsafe { [Self::quantize(&x[0]), Self::quantize(&x[1])] }
     }
 }
 
@@ -45,8 +45,8 @@ pub struct Plain;
 
 impl Rounding for Plain {
     #[inline(always)]
-    unsafe fn quantise(x: &[f32; BLOCK]) -> ([i8; BLOCK], f32, i32) {
-        lanes::quantise(x)
+    unsafe fn quantize(x: &[f32; BLOCK]) -> QuantizedBlock {
+        lanes::quantize(x)
     }
 
     #[inline(always)]
@@ -64,7 +64,7 @@ pub use x86::{Avx2, Avx512};
 mod x86 {
     use std::arch::x86_64::*;
 
-    use super::{BLOCK, LANES, Rounding, lanes};
+    use super::{BLOCK, LANES, QuantizedBlock, Rounding, lanes};
 
     /// Rounding with AVX2 and F16C.
     pub struct Avx2;
@@ -74,7 +74,7 @@ mod x86 {
     impl Rounding for Avx2 {
         #[target_feature(enable = "avx2,fma,f16c")]
         #[inline]
-        unsafe fn quantise(x: &[f32; BLOCK]) -> ([i8; BLOCK], f32, i32) {
+        unsafe fn quantize(x: &[f32; BLOCK]) -> QuantizedBlock {
             let mut parts = [_mm256_setzero_ps(); 4];
             for i in 0..4 {
                 // SAFETY: the load covers a quarter of the block.
@@ -138,7 +138,7 @@ mod x86 {
 
         #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
         #[inline]
-        unsafe fn quantise(x: &[f32; BLOCK]) -> ([i8; BLOCK], f32, i32) {
+        unsafe fn quantize(x: &[f32; BLOCK]) -> QuantizedBlock {
             // SAFETY: the loads cover the two halves of the block.
             let halves =
                 unsafe { [_mm512_loadu_ps(x.as_ptr()), _mm512_loadu_ps(x.as_ptr().add(16))] };
@@ -165,7 +165,7 @@ mod x86 {
 
         #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
         #[inline]
-        unsafe fn quantise_two(x: &[[f32; BLOCK]; 2]) -> [([i8; BLOCK], f32, i32); 2] {
+        unsafe fn quantize_two(x: &[[f32; BLOCK]; 2]) -> [QuantizedBlock; 2] {
             let magnitudes = |half: __m512| {
                 _mm512_and_si512(_mm512_castps_si512(half), _mm512_set1_epi32(i32::MAX))
             };
@@ -195,7 +195,7 @@ mod x86 {
             // Zeros, tiny numbers and NaN take the general path.
             if _mm_movemask_ps(_mm_cmplt_ps(inverses, _mm_set1_ps(f32::INFINITY))) != 15 {
                 // SAFETY: guaranteed by the caller.
-                return unsafe { [Self::quantise(&x[0]), Self::quantise(&x[1])] };
+                return unsafe { [Self::quantize(&x[0]), Self::quantize(&x[1])] };
             }
             let magic = _mm512_set1_ps(lanes::MAGIC);
             let inverses =
@@ -271,19 +271,19 @@ mod tests {
             let x = if any { x } else {
                 std::array::from_fn(|i| if i == odd { x[i] } else { (x[i].to_bits() as f32 / 2f32.powi(31) - 1.0) * 2f32.powi(shrink) })
             };
-            let bits = |(quants, scale, sum): ([i8; BLOCK], f32, i32)| (quants, scale.to_bits(), sum);
-            let want = bits(lanes::quantise(&x));
+            let bits = |(quants, scale, sum): QuantizedBlock| (quants, scale.to_bits(), sum);
+            let want = bits(lanes::quantize(&x));
             if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c") {
                 // SAFETY: the CPU supports the instructions.
-                prop_assert_eq!(bits(unsafe { Avx2::quantise(&x) }), want);
+                prop_assert_eq!(bits(unsafe { Avx2::quantize(&x) }), want);
             }
             if super::super::Kernel::all().iter().any(|kernel| kernel.name == "avx512-vnni") {
                 // SAFETY: as above.
-                prop_assert_eq!(bits(unsafe { Avx512::quantise(&x) }), want);
+                prop_assert_eq!(bits(unsafe { Avx512::quantize(&x) }), want);
                 let other = x.map(|x| x * 0.37 + 1.0);
                 // SAFETY: as above.
-                let two = unsafe { [Avx512::quantise_two(&[x, other]), Avx512::quantise_two(&[other, x])] };
-                let other = bits(lanes::quantise(&other));
+                let two = unsafe { [Avx512::quantize_two(&[x, other]), Avx512::quantize_two(&[other, x])] };
+                let other = bits(lanes::quantize(&other));
                 prop_assert_eq!(two.map(|two| two.map(bits)), [[want, other], [other, want]]);
             }
             let x: [f32; LANES] = std::array::from_fn(|i| x[i]);

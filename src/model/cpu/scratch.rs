@@ -1,9 +1,8 @@
 //! Buffers for intermediate results, reused from pass to pass so that no pass allocates.
 
-use super::Kernel;
 use super::acts::Acts;
 use super::attention;
-use super::llama::{MAX_SOLO_TOKENS, feed_blocks};
+use super::kernel::Kernel;
 use super::memory::Shared;
 use super::stages::StageNanos;
 use super::tile::{BLOCK, ROWS};
@@ -114,7 +113,8 @@ impl Scratch {
             let fed = (n * feed_blocks(n)).max(feed_blocks(1)) * 2 * BLOCK;
             self.gates_and_ups = (0..self.threads).map(|_| Shared::new(fed)).collect();
             self.attended = Shared::new(n * w.q);
-            let acts = |cols: usize| Acts::for_kernel(self.kernel, cols, n);
+            let groups = self.kernel.sixteen.is_some();
+            let acts = |cols: usize| Acts::new_grouped(cols, n, groups);
             self.normed = acts(self.config.dim);
             self.heads = acts(self.config.heads * self.config.head_dim);
             self.hidden = acts(self.config.ffn);
@@ -130,3 +130,13 @@ impl Scratch {
         debug_assert_eq!(self.solo_normed.len(), self.threads);
     }
 }
+
+/// Number of blocks of gates and ups that are computed before their product is quantized.
+///
+/// Chosen so that those of `m` tokens stay in L1, and a single token needs few calls.
+pub(super) fn feed_blocks(m: usize) -> usize {
+    (64 / m.max(1)).max(2)
+}
+
+/// Maximum number of tokens that each thread quantizes for itself.
+pub(super) const MAX_SOLO_TOKENS: usize = 2;

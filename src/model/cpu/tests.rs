@@ -8,10 +8,14 @@ use proptest::prelude::*;
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 
-use super::tile::{BLOCK, Packing, ROWS, pack_tile};
+use super::acts::{Acts, Row, To};
+use super::kernel::{Kernel, TileOutput, WeightedSums};
 #[cfg(target_arch = "x86_64")]
-use super::{AVX2, avx2, avx512};
-use super::{Acts, CpuDecoder, Kernel, Llama, Row, SCALAR, TileOutput, To, WeightedSums, check};
+use super::kernels::AVX2;
+use super::kernels::SCALAR;
+use super::tile::{BLOCK, Packing, ROWS, pack_tile};
+use super::{CpuDecoder, Llama, check};
+use super::{avx2, avx512};
 use crate::model::format::quant::TensorFormat;
 use crate::model::format::weights::Weights;
 use crate::model::{Config, Decoder, Logits, Node, Parent, Pass, RopeScaling};
@@ -187,7 +191,7 @@ proptest! {
         };
         let tile = packed(&mut raw.iter());
         // Also stored in interleaved 16-token groups if this CPU has a matrix unit.
-        let acts = Acts::for_kernel(Kernel::all()[0], cols, tokens);
+        let acts = Acts::new_grouped(cols, tokens, Kernel::all()[0].sixteen.is_some());
         for t in 0..tokens {
             let value = |rng: &mut ChaCha8Rng| {
                 let x = rng.next_u32() as f32 / 2f32.powi(31) - 1.0;

@@ -14,8 +14,9 @@
 //!
 //! In line j of nibbles, the low ones hold the 4 columns from 4j on and the high ones those from
 //! 16 + 4j on. In `Super`, each group of 8 records is preceded by 16 f16 D and 16 f16 M (64 bytes).
-//! Missing rows and columns are padded with zeros. Packing keeps the file's values bit for bit, except
-//! for formats that have no packing of their own: those are requantized to Q8_0 (`Packing::of`).
+//! Missing rows and columns are padded with zeros. Packing keeps the file's values bit for bit,
+//! except for formats that have no packing of their own: those are requantized to Q8_0
+//! (`Packing::of`).
 
 use half::f16;
 

@@ -8,7 +8,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::quant::TensorFormat;
-use crate::model::load::{LoadError, recognize_placeholder};
+use crate::model::error::{LoadError, recognize_placeholder};
 
 const CURE_CUT: &str = "the file is cut off or damaged: fetch it again";
 
@@ -313,7 +313,7 @@ fn tensor_kind(ty: u32) -> Result<TensorFormat, String> {
 /// # Errors
 /// If it is not a GGUF file of version 2 or 3, is truncated or damaged, or has a tensor in a format
 /// that is not in [`TensorFormat`]. The error names the file, the byte, what was found, and the fix.
-pub fn read(input: impl Read, len: u64, path: &Path) -> Result<Gguf, LoadError> {
+pub fn read_header(input: impl Read, len: u64, path: &Path) -> Result<Gguf, LoadError> {
     let mut r =
         Reader { input: std::io::BufReader::with_capacity(1 << 16, input), at: 0, len, path };
     let magic = r.bytes(4, "the four bytes that begin a GGUF file")?;

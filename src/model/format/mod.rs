@@ -1,4 +1,5 @@
-//! Model file formats: GGUF and safetensors, their quantized blocks, and the weights read from them.
+//! Model file formats: GGUF and safetensors, their quantized blocks, and the weights read from
+//! them.
 
 pub mod gguf;
 pub mod quant;

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use super::gguf::TensorEntry;
 use super::quant::TensorFormat;
-use crate::model::load::{LoadError, recognize_placeholder};
+use crate::model::error::{LoadError, recognize_placeholder};
 
 const CURE: &str = "the file is cut off or damaged: fetch it again";
 

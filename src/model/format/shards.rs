@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::model::load::{LoadError, json_file};
+use crate::model::error::{LoadError, json_file};
 
 const WHOLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
@@ -123,10 +123,11 @@ fn names(folder: &Path) -> Result<Vec<String>, LoadError> {
 
 /// Rejects incomplete series of numbered files: `model-00001-of-00003.safetensors`.
 fn whole(folder: &Path, names: &[String]) -> Result<(), LoadError> {
-    let parts: Vec<(&str, usize, usize)> = names.iter().filter_map(|name| part(name)).collect();
-    for &(stem, _, of) in &parts {
+    let parts: Vec<NumberedFile> =
+        names.iter().filter_map(|name| NumberedFile::parse(name)).collect();
+    for &NumberedFile { stem, count: of, .. } in &parts {
         let missing =
-            (1..=of.min(10_000)).find(|n| !parts.iter().any(|p| p.0 == stem && p.1 == *n));
+            (1..=of.min(10_000)).find(|n| !parts.iter().any(|p| p.stem == stem && p.number == *n));
         if let Some(n) = missing {
             let what = format!("lacks {stem}-{n:05}-of-{of:05}.safetensors");
             return Err(LoadError::file(folder, what, None, "fetch the missing file"));
@@ -135,11 +136,21 @@ fn whole(folder: &Path, names: &[String]) -> Result<(), LoadError> {
     Ok(())
 }
 
-/// Splits a name like `model-00001-of-00003.safetensors` into stem, number and count.
-fn part(name: &str) -> Option<(&str, usize, usize)> {
-    let (rest, of) = name.strip_suffix(".safetensors")?.rsplit_once("-of-")?;
-    let (stem, n) = rest.rsplit_once('-')?;
-    Some((stem, n.parse().ok()?, of.parse().ok()?))
+/// Parts of a name like `model-00001-of-00003.safetensors`.
+struct NumberedFile<'a> {
+    stem: &'a str,
+    number: usize,
+    /// Number of files in the series.
+    count: usize,
+}
+
+impl NumberedFile<'_> {
+    /// Splits a name; `None` if it has no number.
+    fn parse(name: &str) -> Option<NumberedFile<'_>> {
+        let (rest, count) = name.strip_suffix(".safetensors")?.rsplit_once("-of-")?;
+        let (stem, number) = rest.rsplit_once('-')?;
+        Some(NumberedFile { stem, number: number.parse().ok()?, count: count.parse().ok()? })
+    }
 }
 
 /// Reads the index: file name by tensor name; `None` if there is no index.

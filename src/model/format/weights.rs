@@ -16,8 +16,9 @@ use rand_core::{Rng, SeedableRng};
 use super::gguf::{self, Gguf, Metadata, TensorEntry};
 use super::quant::TensorFormat;
 use super::{safetensors, shards};
-use crate::model::head::HeadForm;
-use crate::model::load::LoadError;
+use crate::model::config::{JsonConfig, TensorShape};
+use crate::model::error::LoadError;
+use crate::model::head_form::HeadForm;
 use crate::model::{Config, config};
 
 const EMBEDDING: &str = "token_embd.weight";
@@ -102,7 +103,8 @@ impl Weights {
     /// Opens the GGUF file of a drafting head of the given form.
     ///
     /// A head has the layers of a Llama (an adapter's without attention) and no embedding of its
-    /// own. Its output matrix ([`head`](Self::output_matrix)) has rows for a part of the vocabulary.
+    /// own. Its output matrix ([`head`](Self::output_matrix)) has rows for a part of the
+    /// vocabulary.
     ///
     /// # Errors
     /// As [`open`](Self::open).
@@ -115,14 +117,14 @@ impl Weights {
     /// # Errors
     /// As [`open`](Self::open).
     pub fn head_from_bytes(bytes: &[u8], name: &str, form: HeadForm) -> Result<Self, LoadError> {
-        let head = gguf::read(bytes, bytes.len() as u64, Path::new(name))?;
+        let head = gguf::read_header(bytes, bytes.len() as u64, Path::new(name))?;
         Self::of_gguf(head, Path::new(name), form.architecture(), GgufSource::Bytes(bytes))
     }
 
     fn open_gguf(path: &Path, architecture: &str) -> Result<Self, LoadError> {
         let file = File::open(path).map_err(|e| io_error(path, &e))?;
         let len = file.metadata().map_err(|e| io_error(path, &e))?.len();
-        let head = gguf::read(&file, len, path)?;
+        let head = gguf::read_header(&file, len, path)?;
         Self::of_gguf(head, path, architecture, GgufSource::File(file))
     }
 
@@ -206,7 +208,7 @@ impl Weights {
             }
             text => text.map_err(|e| io_error(&path, &e))?,
         };
-        let (config, tied, rope_factors) = config::from_json(&text, &path)?;
+        let JsonConfig { config, tied, rope_factors } = config::from_json(&text, &path)?;
         let shards = shards::find(folder)?;
         let mut weights = Self {
             path: folder.to_owned(),
@@ -323,8 +325,12 @@ impl Weights {
         config::check(&config, Path::new("(memory)"))?;
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let mut tensors = Vec::new();
-        let head = (!tied).then(|| ("output.weight".to_string(), config.vocab, config.dim));
-        for (name, rows, cols) in config::required_tensors(&config).chain(head) {
+        let head = (!tied).then(|| TensorShape {
+            name: "output.weight".to_string(),
+            rows: config.vocab,
+            cols: config.dim,
+        });
+        for TensorShape { name, rows, cols } in config::required_tensors(&config).chain(head) {
             let norm = name.ends_with("norm.weight");
             let vocabulary = name == "token_embd.weight" || name == "output.weight";
             let (mean, sd) = if norm {
@@ -352,12 +358,15 @@ impl Weights {
     fn check(&self) -> Result<(), LoadError> {
         let error = |what: String| Err(LoadError::file(&self.path, what, None, CURE_WHOLE));
         let c = &self.config;
-        let head = self.tensor("output.weight").map(|t| (t.name.clone(), c.vocab, c.dim));
-        let factors = self.tensor("rope_freqs.weight").map(|t| (t.name.clone(), 1, c.head_dim / 2));
-        let attends = |name: &String| self.attends || !name.contains(".attn_");
+        let optional = |name: &str, rows, cols| {
+            self.tensor(name).map(|t| TensorShape { name: t.name.clone(), rows, cols })
+        };
+        let head = optional("output.weight", c.vocab, c.dim);
+        let factors = optional("rope_freqs.weight", 1, c.head_dim / 2);
+        let attends = |name: &str| self.attends || !name.contains(".attn_");
         let mut known = BTreeSet::new();
-        for (name, rows, cols) in config::required_tensors(c)
-            .filter(|(name, ..)| attends(name))
+        for TensorShape { name, rows, cols } in config::required_tensors(c)
+            .filter(|tensor| attends(&tensor.name))
             .chain(head)
             .chain(factors)
         {

@@ -13,10 +13,10 @@ use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::{AddedToken, NormalizerWrapper, PreTokenizerWrapper, SplitDelimiterBehavior};
 
 use super::pieces::Pieces;
-use super::{CURE, SpecialTokens, Spelling, Token, TokenKind, Tokenizer};
+use super::vocabulary::{CURE, SpecialTokens, Spelling, Token, TokenKind, Tokenizer};
 use crate::guarded::catch_panic;
+use crate::model::error::LoadError;
 use crate::model::format::gguf::Metadata;
-use crate::model::load::LoadError;
 use crate::tree::TokenId;
 
 /// Regular expression with which GPT-2 splits a text into words.
@@ -88,7 +88,7 @@ pub(super) fn read(meta: &Metadata) -> Result<Tokenizer, LoadError> {
             let kind = match kind(id) {
                 2 | 3 | 5 => TokenKind::Control,
                 4 => TokenKind::Literal,
-                6 => super::byte(text).map_or(TokenKind::Piece, TokenKind::Byte),
+                6 => super::vocabulary::byte(text).map_or(TokenKind::Piece, TokenKind::Byte),
                 _ => TokenKind::Piece,
             };
             Token { text: text.clone(), kind, added: false }
@@ -127,7 +127,7 @@ pub(super) fn read(meta: &Metadata) -> Result<Tokenizer, LoadError> {
     let bos = special.bos.filter(|_| wants_bos);
     let mut named: Vec<TokenId> =
         [special.eos, id("eot")?, id("eom")?].into_iter().flatten().collect();
-    for (key, spellings) in super::FILL_IN_STOPS {
+    for (key, spellings) in super::vocabulary::FILL_IN_STOPS {
         let spelled = tokens.iter().position(|token| spellings.contains(&token.text.as_str()));
         named.extend(id(key)?.or(spelled.map(|id| id as TokenId)));
     }

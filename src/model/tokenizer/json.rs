@@ -11,9 +11,9 @@ use serde::de::IgnoredAny;
 use serde_json::Value;
 use tokenizers::{AddedToken, DecoderWrapper, ModelWrapper};
 
-use super::{SpecialTokens, Spelling, Token, TokenKind, Tokenizer};
+use super::vocabulary::{SpecialTokens, Spelling, Token, TokenKind, Tokenizer};
 use crate::guarded::catch_panic;
-use crate::model::load::{LoadError, json_file, recognize_placeholder, strip_byte_order_mark};
+use crate::model::error::{LoadError, json_file, recognize_placeholder, strip_byte_order_mark};
 use crate::tree::TokenId;
 
 /// Part of tokenizer.json that is checked before the tokenizer is built.
@@ -98,7 +98,7 @@ pub(super) fn read(folder: &Path) -> Result<Tokenizer, LoadError> {
             Some(token) if token.special => TokenKind::Control,
             Some(_) => TokenKind::Literal,
             None if spelling == Spelling::SentencePiece => {
-                super::byte(&text).map_or(TokenKind::Piece, TokenKind::Byte)
+                super::vocabulary::byte(&text).map_or(TokenKind::Piece, TokenKind::Byte)
             }
             None => TokenKind::Piece,
         };

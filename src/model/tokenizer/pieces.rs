@@ -17,7 +17,7 @@ pub(super) struct Pieces {
     unknown: Option<TokenId>,
 }
 
-/// Part of a text that is a token or a character, in a list linked both ways.
+/// Token or character of a text, in a list linked both ways.
 #[derive(Clone, Copy)]
 struct Symbol {
     begin: usize,

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use proptest::prelude::*;
 
+use super::vocabulary::{FILL_IN_STOPS, STOPS, Spelling};
 use super::*;
 use crate::model::format::gguf;
 
@@ -90,7 +91,7 @@ fn string(text: &str) -> Vec<u8> {
 }
 
 fn read(bytes: &[u8]) -> Result<Tokenizer, LoadError> {
-    super::gguf::read(&gguf::read(bytes, bytes.len() as u64, Path::new("m.gguf"))?.metadata)
+    super::gguf::read(&gguf::read_header(bytes, bytes.len() as u64, Path::new("m.gguf"))?.metadata)
 }
 
 /// Texts and tokens from other implementations, over small vocabularies.

@@ -3,9 +3,9 @@
 //! Random numbers are keyed by text position, so settings with the same temperature, top-p, top-k
 //! and seed generate the same text, and their steps can be paired.
 //!
-//! [`EngineSet`] runs the engines, a [`SettingResults`] keeps what a comparison needs of one setting, and the other
-//! functions compute results from the texts of two sides. [`spawn`] runs two settings on a thread
-//! for the screen.
+//! [`EngineSet`] runs the engines, a [`SettingResults`] keeps what a comparison needs of one
+//! setting, and the other functions compute results from the texts of two sides. [`spawn`] runs two
+//! settings on a thread for the screen.
 
 mod contexts;
 mod course;

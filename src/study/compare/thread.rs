@@ -8,7 +8,6 @@ use std::thread::{self, JoinHandle};
 
 use super::{ComparedStep, EngineSet};
 use crate::engine::{EngineOptions, Prompt, RunInfo};
-use crate::sanitize::format_error_chain;
 
 /// Command of the user, applied before the next step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,7 +77,8 @@ pub fn spawn(
             Ok(lab) => drive(lab, &prompts, &told, &mut sink).err(),
         };
         if let Some(error) = failed {
-            let line = format_error_chain(&error).split_whitespace().collect::<Vec<_>>().join(" ");
+            let format = all.first().map(|options| options.error_format).unwrap_or_default();
+            let line = (format.0)(&error).split_whitespace().collect::<Vec<_>>().join(" ");
             sink(CompareEvent::Failed(line));
         }
     };
@@ -87,7 +87,7 @@ pub fn spawn(
     (orders, thread)
 }
 
-/// Makes steps until it gets the command to quit, or `sink` or the sender is gone.
+/// Makes steps until the command to quit, or until `sink` or the sender is gone.
 fn drive(
     mut lab: EngineSet,
     prompts: &[Prompt],

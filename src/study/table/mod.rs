@@ -8,3 +8,5 @@ pub mod rows;
 pub(crate) mod rows_tests;
 pub(crate) mod state;
 pub(crate) mod text_result;
+
+pub use state::StateError;

@@ -133,7 +133,7 @@ pub struct Timed {
     /// Ends of the 95% interval of the ratio; `None` for fewer than four texts.
     #[serde(default)]
     pub speed_up_low: Option<f64>,
-    /// See `speed_up_low`.
+    /// Upper end of that interval.
     #[serde(default)]
     pub speed_up_high: Option<f64>,
     /// Mean seconds of a step, by stage.

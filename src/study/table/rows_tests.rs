@@ -315,16 +315,16 @@ fn the_schema_takes_a_table_and_nothing_that_differs() {
     for row in &mut set.machines {
         (row.best, row.holds) = (None, None);
     }
-    let mut spoilt = 0;
+    let mut spoiled = 0;
     for table in [whole, bare] {
         let table = serde_json::to_value(table).unwrap();
         assert!(schema.is_valid(&table), "{}", schema.validate(&table).unwrap_err());
         for (how, wrong) in invalid_variants(&table) {
             assert!(!schema.is_valid(&wrong), "{how} passes");
-            spoilt += 1;
+            spoiled += 1;
         }
     }
-    assert!(spoilt > 400, "{spoilt}");
+    assert!(spoiled > 400, "{spoiled}");
 }
 
 #[test]

@@ -58,6 +58,25 @@ pub struct Settings {
     pub timed: usize,
 }
 
+/// Error for a state file that this run can't use.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// Another run has the file open.
+    #[error("another run is using {}", path.display())]
+    InUse {
+        /// Path of the state file.
+        path: PathBuf,
+    },
+    /// The file belongs to a table with other settings.
+    #[error("{} belongs to a table with other settings ({differing})", path.display())]
+    OtherSettings {
+        /// Path of the state file.
+        path: PathBuf,
+        /// Names of the settings that differ.
+        differing: String,
+    },
+}
+
 /// Identity of a prompt set.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SetSettings {
@@ -117,7 +136,7 @@ impl TableState {
                 std::thread::sleep(std::time::Duration::from_millis(10));
                 continue;
             }
-            bail!("another run is using {name}; wait for it, or give another --state");
+            bail!(StateError::InUse { path: path.to_owned() });
         }
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).with_context(cure)?;
@@ -131,10 +150,10 @@ impl TableState {
             let number = i + 1;
             match (i, serde_json::from_slice(bytes)) {
                 (0, Ok(Entry::Settings(held))) if *held == *settings => {}
-                (0, Ok(Entry::Settings(held))) => bail!(
-                    "{name} belongs to a table with other settings ({}); delete it to start over, or give another --state",
-                    differing(&held, settings)
-                ),
+                (0, Ok(Entry::Settings(held))) => bail!(StateError::OtherSettings {
+                    path: path.to_owned(),
+                    differing: differing(&held, settings),
+                }),
                 (0, _) => bail!("{name} is not the state of a table; give another file"),
                 (_, Ok(Entry::Cost(cost))) => state.cost = Some(cost),
                 (_, Ok(Entry::Piece(piece))) => state.pieces.push(*piece),
@@ -300,11 +319,7 @@ mod tests {
         let said =
             |settings: &Settings| format!("{:#}", TableState::open(&path, settings).err().unwrap());
         let other = Settings { seed: 1, budgets: vec![1], ..settings() };
-        assert!(
-            said(&other).contains("other settings (budgets, seed); delete it"),
-            "{}",
-            said(&other)
-        );
+        assert!(said(&other).contains("other settings (budgets, seed)"), "{}", said(&other));
         for content in ["hello", "hello\n", "{}\n", "{\"settings\":3}\n", "{\"cost\":[[1,1.0]]}\n"]
         {
             std::fs::write(&path, content).unwrap();

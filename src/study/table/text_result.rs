@@ -125,7 +125,8 @@ impl<'a> TextResultBuilder<'a> {
 
     /// Adds a step and returns true if it completes a stretch.
     ///
-    /// The stretch's distributions must then be passed to [`TextResultBuilder::laws`], for plain decoding.
+    /// The stretch's distributions must then be passed to [`TextResultBuilder::laws`], for plain
+    /// decoding.
     pub fn step(&mut self, record: &StepRecord) -> bool {
         let piece = &mut self.piece;
         let at = piece.tokens / STRETCH_TOKENS;

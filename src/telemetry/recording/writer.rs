@@ -109,7 +109,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Writes a line of JSON that is there already, such as the one of type `run`.
+    /// Writes a line of JSON as it is, such as the one of type `run`.
     ///
     /// # Errors
     /// If the file can't be written.

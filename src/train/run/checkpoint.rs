@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::TrainError;
 use super::super::sizes::HeadDims;
+use super::super::sizes::HeadTensor;
 use super::{Run, TrainSettings};
 use crate::tree::TokenId;
 
@@ -94,7 +95,7 @@ impl Run<'_> {
             return Err(wrong("names a token twice"));
         }
         let device = self.device();
-        for (name, rows, cols) in kept.sizes.tensors() {
+        for HeadTensor { name, rows, cols } in kept.sizes.tensors() {
             let found = |suffix: &str| {
                 tensors.get(&format!("{name}{suffix}")).filter(|t| {
                     t.dtype() == DType::F32

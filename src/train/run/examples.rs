@@ -215,7 +215,8 @@ impl Run<'_> {
 /// Groups texts that are read together, at the least total cost.
 ///
 /// `lens` are their lengths in ascending order. A group has at most `most` entries unless it is a
-/// single text. It costs its entries, each text padded to the longest, and [`LAUNCH_OVERHEAD_ENTRIES`] more.
+/// single text. It costs its entries, each text padded to the longest, and
+/// [`LAUNCH_OVERHEAD_ENTRIES`] more.
 fn grouped(lens: &[usize], most: usize) -> Vec<Range<usize>> {
     // Least cost of the first texts, and the start of their last group.
     let mut least = vec![(0, 0)];

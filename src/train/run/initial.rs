@@ -7,6 +7,7 @@ use rand_core::{Rng, SeedableRng};
 use super::super::TrainError;
 use super::super::corpus::TOP;
 use super::super::sizes::HeadDims;
+use super::super::sizes::HeadTensor;
 use super::Run;
 use crate::model::format::weights::Weights;
 use crate::model::{HeadForm, HeadInfo};
@@ -64,7 +65,7 @@ impl Run<'_> {
         } else {
             self.choose_tokens()?;
         }
-        for (name, rows, cols) in sizes.tensors() {
+        for HeadTensor { name, rows, cols } in sizes.tensors() {
             let values = if name == "output.weight" {
                 let row = |token: &TokenId| match about.tokens.binary_search(token) {
                     Ok(row) => head.read_values(head.output_matrix(), row..row + 1),
@@ -103,7 +104,7 @@ impl Run<'_> {
     /// The layer starts as the target's last, the output as the target's own, and the fused state
     /// as the last of the hidden states. An adapter's layer starts as the one that would read its
     /// states next.
-    pub(super) fn initialise(&mut self, weights: &Weights) -> Result<(), TrainError> {
+    pub(super) fn initialize(&mut self, weights: &Weights) -> Result<(), TrainError> {
         let sizes = self.net.sizes.clone();
         let mut rng = ChaCha8Rng::seed_from_u64(self.options.seed);
         let layers = weights.config().layers;
@@ -113,7 +114,7 @@ impl Run<'_> {
             HeadForm::Eagle => (layers - 1, self.scale()?),
             HeadForm::Adapter => (self.after[0].min(layers - 1), 1.0),
         };
-        for (name, rows, cols) in sizes.tensors() {
+        for HeadTensor { name, rows, cols } in sizes.tensors() {
             let noise = |rng: &mut ChaCha8Rng, sd: f32| -> Vec<f32> {
                 let uniform =
                     |rng: &mut ChaCha8Rng| (rng.next_u32() >> 8) as f32 / (1 << 24) as f32 - 0.5;

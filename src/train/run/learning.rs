@@ -8,20 +8,11 @@ use candle_core::{DType, Tensor, Var};
 
 use super::super::linear::{Matrices, Products};
 use super::super::net::{Example, Net};
-use super::super::{TrainError, export};
+use super::super::{TrainError, rounding};
+use super::gradients::BatchGradients;
 use super::{Run, TrainSettings};
 use crate::model::HeadForm;
 use crate::model::cpu::dense;
-
-/// Loss and gradients of some texts.
-#[derive(Default)]
-pub(super) struct BatchGradients {
-    /// Loss in nats, over all depths.
-    pub loss: f64,
-    /// Weight of their entries, over all depths.
-    pub counted: f64,
-    pub grads: BTreeMap<&'static str, Tensor>,
-}
 
 /// Loss and gradients of one text, as computed by a thread.
 struct TextGradients {
@@ -51,7 +42,7 @@ impl Run<'_> {
     /// Gradients of these are used for the weights before rounding, as in `linear.rs`.
     pub(super) fn rounded_net(&self) -> Result<Net, TrainError> {
         let round = |(name, var): (&&'static str, &Var)| {
-            Ok((*name, Var::from_tensor(&export::round_on_device(name, var)?)?))
+            Ok((*name, Var::from_tensor(&rounding::round_on_device(name, var)?)?))
         };
         Ok(Net {
             sizes: self.net.sizes.clone(),
@@ -62,26 +53,27 @@ impl Run<'_> {
     /// Computes the gradients of examples one after another, each of many texts.
     fn learn_on_gpu(&self, examples: &[Example]) -> Result<BatchGradients, TrainError> {
         let net = self.rounded_net()?;
-        let mut learnt = BatchGradients::default();
+        let mut learned = BatchGradients::default();
         let mut losses = Vec::new();
         for example in examples {
-            let (store, loss, counted) = backpropagate(&net, example, &self.options, None)?;
+            let Backpropagation { store, loss, counted } =
+                backpropagate(&net, example, &self.options, None)?;
             losses.push(loss);
-            learnt.counted += counted;
+            learned.counted += counted;
             for (name, var) in &net.vars {
                 let Some(grad) = store.get(var.as_tensor()) else { continue };
-                let sum = match learnt.grads.remove(name) {
+                let sum = match learned.grads.remove(name) {
                     None => grad.clone(),
                     Some(sum) => (sum + grad)?,
                 };
-                learnt.grads.insert(*name, sum);
+                learned.grads.insert(*name, sum);
             }
         }
         // Read once everything is queued: each read waits for the device.
         for loss in losses {
-            learnt.loss += f64::from(loss.to_scalar::<f32>()?);
+            learned.loss += f64::from(loss.to_scalar::<f32>()?);
         }
-        Ok(learnt)
+        Ok(learned)
     }
 
     /// Computes the gradients with one text per thread.
@@ -112,12 +104,12 @@ impl Run<'_> {
             parts
         });
         parts.sort_by_key(|(i, _)| *i);
-        let (mut learnt, mut grads) =
+        let (mut learned, mut grads) =
             (BatchGradients::default(), BTreeMap::<&'static str, Vec<f32>>::new());
         for (_, part) in parts {
             let part = part?;
-            learnt.loss += part.loss;
-            learnt.counted += part.counted;
+            learned.loss += part.loss;
+            learned.counted += part.counted;
             for (name, grad) in part.grads {
                 match grads.get_mut(name) {
                     None => drop(grads.insert(name, grad)),
@@ -127,9 +119,9 @@ impl Run<'_> {
         }
         for (name, grad) in grads {
             let Some(var) = self.net.vars.get(name) else { continue };
-            learnt.grads.insert(name, Tensor::from_vec(grad, var.shape(), var.device())?);
+            learned.grads.insert(name, Tensor::from_vec(grad, var.shape(), var.device())?);
         }
-        Ok(learnt)
+        Ok(learned)
     }
 
     fn part(
@@ -138,7 +130,7 @@ impl Run<'_> {
         matrices: Option<&Matrices>,
     ) -> Result<TextGradients, TrainError> {
         let products = matrices.map(Matrices::products);
-        let (store, loss, counted) =
+        let Backpropagation { store, loss, counted } =
             backpropagate(&self.net, example, &self.options, products.as_ref())?;
         let mut grads = BTreeMap::new();
         for (name, var) in &self.net.vars {
@@ -150,15 +142,22 @@ impl Run<'_> {
     }
 }
 
-/// Returns the gradients on an example, its loss, and the weight of its entries.
-///
-/// Loss (in nats) and weight are sums over all depths.
+/// Gradients and loss on an example.
+pub struct Backpropagation {
+    pub store: GradStore,
+    /// Loss in nats, summed over all depths.
+    pub loss: Tensor,
+    /// Weight of the entries, summed over all depths.
+    pub counted: f64,
+}
+
+/// Computes the gradients on an example.
 pub fn backpropagate(
     net: &Net,
     example: &Example,
     options: &TrainSettings,
     products: Option<&Products>,
-) -> candle_core::Result<(GradStore, Tensor, f64)> {
+) -> candle_core::Result<Backpropagation> {
     let (fused, depths) = net.unroll(example, options.depths, products)?;
     let goal = fused.detach();
     let (texts, n) = (example.lens.len(), example.embedded.dim(1)?);
@@ -192,5 +191,5 @@ pub fn backpropagate(
         }
         (total, loss) = ((total + term)?, (loss + cross.counted)?);
     }
-    Ok((total.backward()?, loss, counted))
+    Ok(Backpropagation { store: total.backward()?, loss, counted })
 }

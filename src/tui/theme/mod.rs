@@ -1,11 +1,13 @@
 //! Themes: styles by role from TOML files, glyph sets, and adaptation to the terminal's abilities.
 
-mod colour;
+mod built_in;
+mod color;
 mod glyphs;
 mod parse;
 mod role;
 
-pub use colour::{ColorDepth, rgb};
+pub use built_in::BUILT_IN;
+pub use color::{ColorDepth, rgb};
 pub use glyphs::{ASCII, Glyphs, UNICODE};
 pub use parse::ThemeError;
 pub use role::Role;
@@ -59,16 +61,6 @@ impl TerminalAbilities {
     }
 }
 
-/// Built-in themes: name and TOML source.
-pub const BUILT_IN: [(&str, &str); 6] = [
-    ("dark", include_str!("../../../themes/dark.toml")),
-    ("light", include_str!("../../../themes/light.toml")),
-    ("safe-dark", include_str!("../../../themes/safe-dark.toml")),
-    ("safe-light", include_str!("../../../themes/safe-light.toml")),
-    ("contrast", include_str!("../../../themes/contrast.toml")),
-    ("mono", include_str!("../../../themes/mono.toml")),
-];
-
 impl Theme {
     /// Loads a theme by name or by path.
     ///
@@ -107,7 +99,7 @@ impl Theme {
 
     fn fitted(sheet: &parse::Sheet, terminal: &TerminalAbilities) -> Theme {
         let fit = |c: Option<Color>| {
-            c.map(|c| colour::fit(c, terminal.depth)).filter(|_| terminal.depth != ColorDepth::None)
+            c.map(|c| color::fit(c, terminal.depth)).filter(|_| terminal.depth != ColorDepth::None)
         };
         let style = |role: &Role| {
             let style = sheet.style(role.name());

@@ -9,7 +9,8 @@ use ratatui::style::{Color, Modifier, Style};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::{BUILT_IN, Glyphs, Role, UNICODE, colour};
+use super::built_in::BUILT_IN;
+use super::{Glyphs, Role, UNICODE, color};
 
 /// Reason why a theme can't be used, in one line: place, problem, fix.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -81,10 +82,10 @@ pub(super) fn load(name: &str, folder: Option<&Path>) -> Result<Sheet, ThemeErro
     read(name, folder, &mut Vec::new(), &mut layers)?;
     let mut roles = BTreeMap::new();
     for (role, (written, site)) in &layers.roles {
-        let find = |colour: &Option<String>| {
-            match colour {
+        let find = |color: &Option<String>| {
+            match color {
             None => Ok(None),
-            Some(text) => layers.palette.get(text).copied().or_else(|| colour::parse(text)).map(Some).ok_or_else(|| {
+            Some(text) => layers.palette.get(text).copied().or_else(|| color::parse(text)).map(Some).ok_or_else(|| {
                 site.error(format!(
                     "roles.{role}: unknown color `{text}`; add it to [palette], or write #rrggbb, an ANSI name, or 0 to 255"
                 ))
@@ -184,12 +185,12 @@ fn read(
     for (key, value) in entries(&table, "palette", &site)? {
         let at = site(value.span().start);
         let text = string(value, &format!("palette.{key}"), &at)?;
-        let colour = colour::parse(text).ok_or_else(|| {
+        let color = color::parse(text).ok_or_else(|| {
             at.error(format!(
                 "palette.{key}: `{text}` is not a color; write #rrggbb, an ANSI name such as \"bright-blue\", or \"0\" to \"255\""
             ))
         })?;
-        into.palette.insert(key.to_owned(), colour);
+        into.palette.insert(key.to_owned(), color);
     }
     for (key, value) in entries(&table, "roles", &site)? {
         let at = site(value.span().start);

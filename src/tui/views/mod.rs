@@ -18,7 +18,7 @@ mod training;
 pub use attach::draw_attached;
 pub use compare::draw_compare;
 pub use layout::{LayoutVariant, MIN_SCREEN, ScreenLayout as Places, places};
-pub use panes::{Target, target};
+pub use panes::target;
 pub use ruler::{PlacedLabel, RulerMark, Side, place};
 pub use status_line::draw_status_line;
 pub use training::draw_training;

@@ -14,7 +14,7 @@ use crate::tui::{Measurement, Stage, TRAINING_KEYS, Training};
 /// Number of depths drawn.
 const DEPTHS: usize = 4;
 /// Roles of the depths, and their letters in ASCII.
-const COLOURS: [(Role, &str); DEPTHS] = [
+const COLORS: [(Role, &str); DEPTHS] = [
     (Role::Accepted1, "1"),
     (Role::Accepted2, "2"),
     (Role::Accepted3, "3"),
@@ -151,7 +151,7 @@ fn worth(measured: &Measurement, name: &'static str) -> Vec<(&'static str, Strin
             1,
         ));
         if let Some(share) = drafted.speed_of_light.reached() {
-            items.push(("T 1: of the speed of light", percent(share.value), Role::Value, 2));
+            items.push(("T 1: of light", percent(share.value), Role::Value, 2));
         }
     }
     items.push(("a chain accepts", two(measured.figures.accepted), Role::Value, 2));
@@ -298,7 +298,7 @@ fn depth_curves<'a, F: Fn(f64) -> Option<f64>>(
     values: &'a [F],
 ) -> Vec<Curve<'a>> {
     let until = state.measured.last().map(|m| m.step);
-    (values.iter().zip(COLOURS).enumerate())
+    (values.iter().zip(COLORS).enumerate())
         .map(|(d, (value, (role, letter)))| {
             let labels = vec![format!("depth {}", d + 1), format!("d{}", d + 1)];
             Curve { labels, letter, role, dashed: false, until, value }

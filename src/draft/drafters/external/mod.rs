@@ -145,7 +145,7 @@ impl External {
         match answer {
             Ok(tree) => tree.map_err(|why| format!("external drafter: {why}")),
             Err(NoAnswer::TimedOut) => Err(format!(
-                "external drafter: no answer within {} s (--external-timeout)",
+                "external drafter: no answer within its time limit of {} s",
                 self.limit.as_secs_f64()
             )),
             Err(NoAnswer::NotReading) => {

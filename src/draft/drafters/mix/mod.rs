@@ -9,6 +9,7 @@ mod weights;
 use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
 
+pub use self::weights::MEMBERS;
 use self::weights::{MemberProposal, TokenProposals, Weights};
 use crate::draft::calibration::{Calibration, Observation, logit};
 use crate::draft::cost_gate::CostGate;
@@ -18,8 +19,6 @@ use crate::draft::{
 };
 use crate::tree::{TokenId, TokenTree};
 
-/// Maximum number of members of a mix.
-pub const MEMBERS: usize = 4;
 /// Number of past steps whose weights are kept for [`Drafter::at`], at some kilobytes each.
 const PAST: usize = 2048;
 

@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 
-use super::MEMBERS;
 use crate::draft::calibration::{Calibration, logistic};
 
+/// Maximum number of members of a mix.
+pub const MEMBERS: usize = 4;
 /// Learning rate of AdaGrad.
 const RATE: f64 = 0.15;
 /// Initial change in log odds for each member that proposes other tokens instead.

@@ -2,18 +2,18 @@
 
 use std::ops::Range;
 
-use super::super::Acts;
-use super::super::acts::{GROUP_TOKENS, To};
+use super::super::acts::{Acts, GROUP_TOKENS, To};
 use super::super::attention::{Attention, Paths};
 use super::super::cache::Cache;
 use super::super::hidden::Hidden;
 use super::super::input_stage::{self, States};
 use super::super::lanes::LANES;
 use super::super::pool::Worker;
-use super::super::scratch::Scratch;
+use super::super::scratch::{MAX_SOLO_TOKENS, Scratch, feed_blocks};
 use super::super::stages::{Clock, Stage};
 use super::super::tile::{BLOCK, ROWS};
-use super::work_split::WorkSplit;
+use super::super::work_split::WorkSplit;
+use super::products::ProductOutput;
 use super::{AttentionWeights, Layer, Llama};
 use crate::tree::TokenId;
 
@@ -60,10 +60,10 @@ impl Llama {
         let (c, w, k, m) = (&self.config, s.widths, self.kernel, pass.tokens.len());
         let clock = Clock::start(s.stages.as_ref());
         let solo = m <= MAX_SOLO_TOKENS;
-        let share = WorkSplit::for_pass(self, worker, pass, far);
+        let share = self.split_pass(worker, pass, far);
         match (&self.front, pass.states) {
             (Some(front), Some((states, room))) => {
-                front.work(self, worker, pass, states, room, s);
+                self.run_input_stage(front, worker, pass, states, room, s);
                 clock.lap(Stage::Input);
             }
             _ => {
@@ -117,7 +117,12 @@ impl Llama {
             let acts = rounded(&share, &layer.ffn_norm, 0);
             self.feed(&share, layer, acts, s);
             share.meet(&clock, Stage::Feed);
-            self.products(&share, &[(&layer.down, 0)], &s.hidden, (&s.residual, w.dim, true));
+            self.products(
+                &share,
+                &[(&layer.down, 0)],
+                &s.hidden,
+                ProductOutput::add(&s.residual, w.dim),
+            );
             share.meet(&clock, Stage::Down);
             if let Some(hidden) = pass.hidden {
                 // SAFETY: these tokens' rows belong to this thread, and no thread writes x before
@@ -143,7 +148,7 @@ impl Llama {
             share.items(self.head.tiles()),
             acts,
             0..rows,
-            (&s.logits, w.vocab, false),
+            ProductOutput::set(&s.logits, w.vocab),
             pass.first_row * w.vocab,
         );
         if s.stages.is_some() {
@@ -171,7 +176,7 @@ impl Llama {
         let by_head = c.head_dim.is_multiple_of(BLOCK);
         let [q, key, value] = &mixing.qkv;
         let mats = [(q, 0), (key, w.q), (value, w.q + w.kv)];
-        self.products(share, &mats, acts, (&s.qkv, row, false));
+        self.products(share, &mats, acts, ProductOutput::set(&s.qkv, row));
         clock.barrier(Stage::Projections, share.worker);
         self.place(share, l, pass, cache, s);
         clock.barrier(Stage::Rotation, share.worker);
@@ -185,7 +190,7 @@ impl Llama {
             stride: row,
             positions: pass.positions,
             angles: pass.angles,
-            neighbours: self.neighbours,
+            neighbors: self.neighbors,
             paths: pass.paths,
             out: &s.attended,
             out_stride: w.q,
@@ -223,7 +228,12 @@ impl Llama {
             }
             share.meet(clock, Stage::Norms);
         }
-        self.products(share, &[(&mixing.output, 0)], &s.heads, (&s.residual, w.dim, true));
+        self.products(
+            share,
+            &[(&mixing.output, 0)],
+            &s.heads,
+            ProductOutput::add(&s.residual, w.dim),
+        );
         share.meet(clock, Stage::Output);
     }
 
@@ -277,7 +287,7 @@ impl Llama {
             // belong to this thread; the CPU has the kernel's instructions.
             unsafe {
                 let key = s.qkv.write(at..at + c.head_dim);
-                (self.kernel.rotate)(key, angles, self.neighbours, 1.0);
+                (self.kernel.rotate)(key, angles, self.neighbors, 1.0);
                 (self.kernel.put_key)(cache, [layer, head, pass.slot + t], key);
             }
         }
@@ -331,10 +341,17 @@ impl Llama {
                 tiles.clone(),
                 acts,
                 rows.clone(),
-                (room, 2 * width, false),
+                ProductOutput::set(room, 2 * width),
                 0,
             );
-            self.product_to(&layer.up, tiles, acts, rows.clone(), (room, 2 * width, false), width);
+            self.product_to(
+                &layer.up,
+                tiles,
+                acts,
+                rows.clone(),
+                ProductOutput::set(room, 2 * width),
+                width,
+            );
             let cut = rows.len().min(by_unit);
             for (part, side_by_side) in [(0..cut, true), (cut..rows.len(), false)] {
                 let at = part.start * 2 * width..part.end * 2 * width;
@@ -350,16 +367,6 @@ impl Llama {
         }
     }
 }
-
-/// Number of blocks of gates and ups that are computed before their product is quantized.
-///
-/// Chosen so that those of `m` tokens stay in L1, and a single token needs few calls.
-pub(in super::super) fn feed_blocks(m: usize) -> usize {
-    (64 / m.max(1)).max(2)
-}
-
-/// Maximum number of tokens that each thread quantizes for itself.
-pub(in super::super) const MAX_SOLO_TOKENS: usize = 2;
 
 /// Passes of more tokens measure the distance between threads.
 ///

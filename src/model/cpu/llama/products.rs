@@ -2,24 +2,46 @@
 
 use std::ops::Range;
 
-use super::super::acts::{GROUP_TOKENS, MAX_GROUPS};
+use super::super::acts::{Acts, GROUP_TOKENS, MAX_GROUPS};
+use super::super::kernel::TileOutput;
 use super::super::memory::Shared;
 use super::super::tile::{PackedMatrix, ROWS};
-use super::super::{Acts, TileOutput};
+use super::super::work_split::WorkSplit;
 use super::Llama;
-use super::work_split::WorkSplit;
+
+/// Destination of products: a row for each token.
+#[derive(Clone, Copy)]
+pub(super) struct ProductOutput<'a> {
+    /// Values of all rows.
+    pub values: &'a Shared<f32>,
+    /// Distance between consecutive rows, in elements.
+    pub stride: usize,
+    /// Adds to the existing values if `true`; overwrites them otherwise.
+    pub add: bool,
+}
+
+impl<'a> ProductOutput<'a> {
+    /// Destination whose values are overwritten.
+    pub fn set(values: &'a Shared<f32>, stride: usize) -> Self {
+        ProductOutput { values, stride, add: false }
+    }
+
+    /// Destination whose values are added to.
+    pub fn add(values: &'a Shared<f32>, stride: usize) -> Self {
+        ProductOutput { values, stride, add: true }
+    }
+}
 
 impl Llama {
     /// Computes this thread's tiles of several matrices with the same input.
     ///
-    /// Each matrix comes with its column offset in the rows of `out` (array, stride, add to
-    /// existing values).
-    pub(in super::super) fn products(
+    /// Each matrix comes with its column offset in the rows of `out`.
+    pub(super) fn products(
         &self,
         share: &WorkSplit,
         mats: &[(&PackedMatrix, usize)],
         acts: &Acts,
-        out: (&Shared<f32>, usize, bool),
+        out: ProductOutput,
     ) {
         let mine = share.items(mats.iter().map(|(mat, _)| mat.tiles()).sum());
         let mut before = 0;
@@ -41,10 +63,10 @@ impl Llama {
         tiles: Range<usize>,
         acts: &Acts,
         rows: Range<usize>,
-        out: (&Shared<f32>, usize, bool),
+        out: ProductOutput,
         first: usize,
     ) {
-        let first = first + tiles.start * ROWS + rows.start * out.1;
+        let first = first + tiles.start * ROWS + rows.start * out.stride;
         self.product_to(mat, tiles, acts, rows, out, first);
     }
 
@@ -56,7 +78,7 @@ impl Llama {
         tiles: Range<usize>,
         acts: &Acts,
         tokens: Range<usize>,
-        (out, stride, add): (&Shared<f32>, usize, bool),
+        ProductOutput { values: out, stride, add }: ProductOutput,
         first: usize,
     ) {
         debug_assert_eq!(acts.blocks(), mat.blocks());

@@ -211,7 +211,7 @@ pub fn footer(state: &State, pen: &mut Pen) {
     // The way out and the help are shown at every width.
     commands.sort_by_key(|command| !FOOTER_FIRST.contains(&command.name));
     for command in commands {
-        let Some(key) = state.keys.keys(command).first().map(Chord::label) else { continue };
+        let Some(key) = state.keys.keys(&command.id()).first().map(Chord::label) else { continue };
         // Commands in pairs show both keys.
         let pair = |other: &str| {
             state.keys.label(other).map_or_else(|| key.clone(), |other| format!("{other}/{key}"))

@@ -89,7 +89,7 @@ pub enum SheetLine {
 fn lines(glyphs: &Glyphs, keymap: &Keymap) -> Vec<SheetLine> {
     let mut out = vec![SheetLine::Heading("keys")];
     for command in COMMANDS {
-        let keys: Vec<String> = keymap.keys(command).iter().map(Chord::label).collect();
+        let keys: Vec<String> = keymap.keys(&command.id()).iter().map(Chord::label).collect();
         out.push(SheetLine::Entry(keys.join(" "), Role::FooterKey, command.doc.to_owned()));
     }
     out.extend([SheetLine::Empty, SheetLine::Heading("signs and colors")]);

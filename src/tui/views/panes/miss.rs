@@ -60,7 +60,7 @@ fn reason(miss: &Miss, cause: MissCause, look: Option<&OracleResult>) -> Vec<Str
             "no room".into(),
         ],
         MissCause::Budget => vec![
-            "budget: the tree ends here, and the drafter was not asked for more".into(),
+            "budget: the tree ends here, and no more candidates were requested".into(),
             "budget: the tree ends here".into(),
             "tree ends".into(),
         ],

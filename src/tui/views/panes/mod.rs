@@ -23,6 +23,7 @@ mod rates;
 mod runs;
 mod speed;
 mod steps;
+mod summary;
 mod target;
 mod text;
 mod timeline;
@@ -31,7 +32,8 @@ mod tree;
 pub use input::input;
 pub use race::race_pane;
 pub use runs::runs;
-pub use target::{Target, target};
+pub use summary::summary;
+pub use target::target;
 pub use timeline::timeline_row;
 
 pub use accepted::accepted;
@@ -56,30 +58,7 @@ pub use text::text;
 pub use tree::{token, tree};
 
 use super::pen::Pen;
-use crate::tui::theme::{Glyphs, Role};
-use crate::tui::{Pane, State};
-
-/// Returns the right part of a pane's title, longest form first, with its role.
-pub fn summary(state: &State, pane: Pane, glyphs: &Glyphs) -> (Vec<String>, Role) {
-    match pane {
-        Pane::Text => text::summary(state),
-        Pane::Tree => tree::summary(state),
-        Pane::Entropy => entropy::summary(state, glyphs),
-        Pane::Accepted => accepted::summary(state),
-        Pane::Speed => speed::summary(state, glyphs),
-        Pane::Gauge => gauge::summary(state),
-        Pane::Ladder => ladder::summary(state),
-        Pane::Curve => curve::summary(state),
-        Pane::Misses => misses::summary(state),
-        Pane::Miss => miss::summary(state),
-        Pane::Rates => rates::summary(state),
-        Pane::Advice => advice::summary(state),
-        Pane::Calibration => calibration::summary(state),
-        Pane::Steps => (Vec::new(), Role::Label),
-        Pane::Race => race::summary(state),
-        Pane::Runs => runs::summary(state),
-    }
-}
+use crate::tui::theme::Role;
 
 /// Writes a gray line into a pane that has nothing to show yet.
 pub fn empty(pen: &mut Pen, words: &str) {

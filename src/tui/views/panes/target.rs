@@ -5,22 +5,7 @@ use ratatui::layout::{Position, Rect};
 use super::{entropy, runs, steps, text, timeline};
 use crate::tui::theme::Theme;
 use crate::tui::views::{LayoutVariant, MIN_SCREEN, places};
-use crate::tui::{Pane, State};
-
-/// Part of the screen that a mouse event refers to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Target {
-    /// Part without a meaning for the mouse.
-    Nothing,
-    /// Pane, beside its content.
-    Pane(Pane),
-    /// Step by its number, and the pane that shows it unless that is the timeline.
-    Step(usize, Option<Pane>),
-    /// Row of the scoreboard of runs.
-    Run(usize),
-    /// Bar of the speed of light.
-    Light,
-}
+use crate::tui::{Pane, State, Target};
 
 /// Returns the part of a screen of this size at column `x` and row `y`.
 pub fn target(state: &State, theme: &Theme, area: Rect, x: u16, y: u16) -> Target {

@@ -3,8 +3,8 @@
 //! The weight of a line is the target's p. Lines are dashed where nothing was verified: below cut
 //! nodes, and to the token that was missed.
 
-use super::nodes::{NodeOutcome, Picture};
-use super::{Shown, token};
+use super::nodes::{NodeOutcome, Picture, Shown};
+use super::token::token;
 use crate::tui::Step;
 use crate::tui::theme::Role;
 use crate::tui::views::number::{ordinal, probability};

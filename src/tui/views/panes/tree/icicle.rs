@@ -5,8 +5,8 @@
 //! that were not drafted are outlined in the gaps: their area is what better knowledge of the
 //! target would have gained.
 
-use super::nodes::{NodeOutcome, Picture, PictureNode};
-use super::{Shown, token};
+use super::nodes::{NodeOutcome, Picture, PictureNode, Shown};
+use super::token::token;
 use crate::tui::Step;
 use crate::tui::theme::Role;
 use crate::tui::views::number::{probability, two};

@@ -4,7 +4,11 @@ mod graph;
 mod icicle;
 mod nodes;
 mod table;
+mod token;
 
+pub use token::token;
+
+use self::nodes::Shown;
 use super::{Pen, empty};
 use crate::tui::theme::Role;
 use crate::tui::views::number;
@@ -78,15 +82,6 @@ pub fn tree(state: &State, pen: &mut Pen) {
     picture(state, step, if state.oracle_tree { Shown::Oracle } else { Shown::Drafter }, pen);
 }
 
-/// Tree that a picture shows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Shown {
-    /// Tree that was verified, and what was not drafted.
-    Drafter,
-    /// Oracle tree on its own.
-    Oracle,
-}
-
 /// Draws a tree in the form of the state. Rows that an icicle leaves hold the graph.
 fn picture(state: &State, step: &Step, shown: Shown, pen: &mut Pen) {
     if state.tree_form == TreeForm::Graph {
@@ -98,24 +93,4 @@ fn picture(state: &State, step: &Step, shown: Shown, pen: &mut Pen) {
     if left >= GRAPH_ROWS && step.record.tree.tokens.len() > 1 {
         graph::graph(step, shown, &mut pen.part(0, used as u16, width as u16, left as u16));
     }
-}
-
-/// Returns a token as the tree shows it, with leading and trailing spaces made visible.
-pub fn token(text: &str, pen: &Pen, width: usize) -> String {
-    let inner = text.trim_matches(' ');
-    let lead = text.len() - text.trim_start_matches(' ').len();
-    let shown = if inner.is_empty() && !text.is_empty() {
-        pen.glyphs().space.repeat(text.len().min(8))
-    } else if text.is_empty() {
-        "<>".to_owned()
-    } else {
-        let tail = text.len() - lead - inner.len();
-        format!(
-            "{}{}{}",
-            pen.glyphs().space.repeat(lead.min(8)),
-            inner,
-            pen.glyphs().space.repeat(tail.min(8))
-        )
-    };
-    pen.shorten(&shown, width)
 }

@@ -1,10 +1,18 @@
 //! Nodes of a step's tree as the pictures show them, with what was not drafted.
 
 use super::super::greedy;
-use super::Shown;
 use crate::telemetry::{OracleTree, StepRecord};
 use crate::tui::Step;
 use crate::tui::theme::{Glyphs, Role};
+
+/// Tree that a picture shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shown {
+    /// Tree that was verified, and what was not drafted.
+    Drafter,
+    /// Oracle tree on its own.
+    Oracle,
+}
 
 /// Outcome of a node in verification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! Table: a node per row, with its outcome, p, q, and ranks.
 
 use super::super::{greedy, speed};
-use super::token;
+use super::token::token;
 use crate::telemetry::{Origins, StepRecord, TreeRecord};
 use crate::tui::theme::{Glyphs, Role};
 use crate::tui::views::number;

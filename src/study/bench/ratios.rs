@@ -1,48 +1,45 @@
-//! Comparison of two results of `speclight bench`.
+//! Ratios of two results, with intervals.
 
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 
 use super::report::{BenchReport, median};
-use crate::cli::table;
-use crate::sanitize::sanitize_name;
 
 /// Number of bootstrap replicates.
 const DRAWS: usize = 2000;
 
-/// Formats the ratio of new to old median for everything that both results measured.
-///
-/// Each ratio has its 95% interval.
-pub fn text(old: &BenchReport, new: &BenchReport) -> String {
-    let mut text = format!(
-        "\ncompared with {} {} on {} (speclight {})\n",
-        sanitize_name(&old.model),
-        sanitize_name(&old.quantisation),
-        sanitize_name(&old.device),
-        sanitize_name(&old.version)
-    );
-    if old.cpu != new.cpu || old.threads != new.threads {
-        text.push_str("the CPU or the thread count differs, which also affects the ratios\n");
+/// Change of one measurement.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MeasurementRatio {
+    /// Name of the measurement in [`BenchReport::samples`].
+    pub name: String,
+    /// Median of the earlier result.
+    pub before: f64,
+    /// Median of the new result.
+    pub now: f64,
+    /// Lower end of the ratio's 95% interval.
+    pub low: f64,
+    /// Upper end of the ratio's 95% interval.
+    pub high: f64,
+}
+
+impl MeasurementRatio {
+    /// Returns true if the interval excludes a ratio of 1.
+    pub fn is_significant(&self) -> bool {
+        self.low > 1.0 || self.high < 1.0
     }
-    let mut rows = vec![["", "before", "now", "ratio", "95% interval"].map(str::to_owned)];
-    for (what, now) in &new.samples {
-        let Some(before) =
-            old.samples.get(what).filter(|before| !before.is_empty() && !now.is_empty())
-        else {
-            continue;
-        };
+}
+
+/// Returns the change of everything that both results measured.
+pub fn ratios(old: &BenchReport, new: &BenchReport) -> Vec<MeasurementRatio> {
+    let both = new.samples.iter().filter_map(|(name, now)| {
+        let before =
+            old.samples.get(name).filter(|before| !before.is_empty() && !now.is_empty())?;
         let (low, high) = interval(before, now);
-        let mark = if low > 1.0 || high < 1.0 { "" } else { " (not significant)" };
-        rows.push([
-            what.clone(),
-            format!("{:.4e}", median(before)),
-            format!("{:.4e}", median(now)),
-            format!("{:.3}", median(now) / median(before)),
-            format!("{low:.3} to {high:.3}{mark}"),
-        ]);
-    }
-    text.push_str(&table::lines(&rows));
-    text
+        let (before, now) = (median(before), median(now));
+        Some(MeasurementRatio { name: name.clone(), before, now, low, high })
+    });
+    both.collect()
 }
 
 /// Returns the 95% interval of median(now) / median(before).

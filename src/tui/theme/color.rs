@@ -82,8 +82,8 @@ pub fn parse(text: &str) -> Option<Color> {
 }
 
 /// Returns the nearest color that a terminal of this depth shows.
-pub fn fit(colour: Color, depth: ColorDepth) -> Color {
-    match (depth, colour) {
+pub fn fit(color: Color, depth: ColorDepth) -> Color {
+    match (depth, color) {
         (_, Color::Reset) | (ColorDepth::None, _) => Color::Reset,
         (ColorDepth::True, c) => c,
         (ColorDepth::Indexed, Color::Rgb(r, g, b)) => Color::Indexed(nearest((r, g, b), 16..=255)),
@@ -98,8 +98,8 @@ pub fn fit(colour: Color, depth: ColorDepth) -> Color {
     }
 }
 
-fn nearest(colour: (u8, u8, u8), among: impl IntoIterator<Item = u8>) -> u8 {
-    among.into_iter().min_by_key(|&i| distance(colour, rgb(i))).unwrap_or(7)
+fn nearest(color: (u8, u8, u8), among: impl IntoIterator<Item = u8>) -> u8 {
+    among.into_iter().min_by_key(|&i| distance(color, rgb(i))).unwrap_or(7)
 }
 
 /// Returns the ANSI colors that may stand for a color.
@@ -160,7 +160,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn colours_as_written() {
+    fn colors_as_written() {
         assert_eq!(parse("#10ff00"), Some(Color::Rgb(16, 255, 0)));
         assert_eq!(parse("bright-blue"), Some(Color::Indexed(12)));
         assert_eq!(parse("200"), Some(Color::Indexed(200)));

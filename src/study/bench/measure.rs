@@ -1,16 +1,13 @@
-//! Measurements of `speclight bench`.
+//! Measurements of the cost of passes on this machine.
 
 use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use indicatif::ProgressBar;
-
 use super::report::{BenchReport, median};
-use crate::cli::machine;
 use crate::distribution::argmax;
 use crate::draft::EarlyExit;
-use crate::model::cpu::{CpuDecoder, Stage};
+use crate::model::cpu::{CpuDecoder, Stage, cpu_features, cpu_name};
 use crate::model::device::default_threads;
 use crate::model::load::Model;
 use crate::model::{Decoder, ForwardError, Head, HeadForm, Logits, Node, Parent, Pass};
@@ -34,8 +31,18 @@ const MIN_REPEAT_TIME: Duration = Duration::from_millis(30);
 /// Bytes read to measure memory bandwidth: larger than any cache.
 const BANDWIDTH_BYTES: usize = 256 << 20;
 
-/// Measures everything once per round, for `rounds` rounds.
-pub fn measure(model: &Model, found: &RegistryModel, rounds: usize) -> anyhow::Result<BenchReport> {
+/// Measures everything once per round, for `rounds` rounds and one to warm up.
+///
+/// `round_done` is called after each round.
+///
+/// # Errors
+/// If a head can't be loaded or a pass fails.
+pub fn measure(
+    model: &Model,
+    found: &RegistryModel,
+    rounds: usize,
+    round_done: &mut dyn FnMut(),
+) -> anyhow::Result<BenchReport> {
     let config = model.config();
     let room = CONTEXTS.iter().max().map_or(0, |most| most + 2).min(config.context);
     let mut decoder = model.decoder(room)?;
@@ -61,7 +68,6 @@ pub fn measure(model: &Model, found: &RegistryModel, rounds: usize) -> anyhow::R
     let mut adapter = adapter.map(|adapter| adapter.decoder(1));
     let state = vec![0.5; config.dim];
     let mut samples: BTreeMap<String, Vec<f64>> = BTreeMap::new();
-    let bar = ProgressBar::new(rounds as u64);
     // Round 0 warms up caches and threads, and is not counted.
     for round in 0..=rounds {
         let mut keep = |name: String, value: f64| {
@@ -120,7 +126,7 @@ pub fn measure(model: &Model, found: &RegistryModel, rounds: usize) -> anyhow::R
         let took = time(|| decode(&mut *decoder, tokens[0], n))?;
         keep("decode_tokens_per_second".into(), n as f64 / took);
         keep("bandwidth_bytes_per_second".into(), bandwidth(&memory, threads));
-        bar.inc(1);
+        round_done();
     }
     // Filling a long context is slow, so each is filled once.
     for n in CONTEXTS.into_iter().filter(|&n| n < room) {
@@ -133,7 +139,6 @@ pub fn measure(model: &Model, found: &RegistryModel, rounds: usize) -> anyhow::R
             }
         }
     }
-    bar.finish_and_clear();
 
     let of = |name: &str| samples.get(name).map(|samples| median(samples));
     let by = |name: &str, sizes: &[usize]| -> BTreeMap<usize, f64> {
@@ -152,12 +157,8 @@ pub fn measure(model: &Model, found: &RegistryModel, rounds: usize) -> anyhow::R
         kernel: model.kernel().into(),
         rounded: model.rounded_formats().into_iter().map(str::to_owned).collect(),
         threads: model.threads(),
-        cpu: machine::cpu_name(),
-        cpu_features: machine::features()
-            .into_iter()
-            .filter(|f| f.1)
-            .map(|f| f.0.to_owned())
-            .collect(),
+        cpu: cpu_name(),
+        cpu_features: cpu_features().into_iter().filter(|f| f.1).map(|f| f.0.to_owned()).collect(),
         decode_tokens_per_second: of("decode_tokens_per_second").unwrap_or(f64::NAN),
         prefill_seconds: by("prefill_seconds", &PROMPTS),
         t_seconds: by("t_seconds", &BATCHES),
