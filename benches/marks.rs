@@ -162,7 +162,7 @@ fn run(options: &Options) -> anyhow::Result<()> {
         outside += usize::from(error.abs() > MAX_SAMPLING_ERROR * half);
         // An oracle that drafts its own tree reaches all that the context allows.
         if drafter == "oracle"
-            && shape == "best-first"
+            && *shape == Shape::BestFirst
             && marks.searches > 0
             && !(least <= 1.0 + 1e-9 && most >= 1.0 - 1e-9)
         {

@@ -73,8 +73,8 @@ fn config_toml_sets_keys_theme_mouse_and_pace_of_a_replay() {
     assert!(t.has_color_and_bold().0);
     t.send("\x1bOQ");
     assert_eq!(t.status(), 0);
-    std::fs::write(config.join("config.toml"), "\n[keys]\nquitt = \"F2\"\n").unwrap();
+    std::fs::write(config.join("config.toml"), "\n[keys]\nleave-now = \"F2\"\n").unwrap();
     let mut t = start_program(&["demo"], &folder, 120, 40);
-    t.wait_end("config.toml:3: keys.quitt: unknown command quitt");
+    t.wait_end("config.toml:3: keys.leave-now: unknown command leave-now");
     assert_ne!(t.status(), 0);
 }
