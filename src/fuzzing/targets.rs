@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use half::f16;
 use sha2::{Digest, Sha256};
 
-use super::hub::{MemoryHub, NoNames};
+use super::hub::{MemoryHub, NoNames, TOKEN};
 use crate::attach::import::Imported;
 use crate::attach::lines::AttachSummaryLine;
 use crate::attach::{self, Counters};
@@ -399,7 +399,14 @@ pub fn hub_answer(bytes: &[u8], folder: &Path) -> bool {
         let hub = MemoryHub::new(bytes);
         let cache = tempfile::tempdir_in(folder).expect("a folder in the scratch folder");
         let is_listed = expected.is_some();
-        let outcome = registry::fetch_over(hub.clone(), NoNames, cache.path(), "m.gguf", expected);
+        let outcome = registry::fetch_over(
+            hub.clone(),
+            NoNames,
+            ["https://hub", TOKEN],
+            cache.path(),
+            "m.gguf",
+            expected,
+        );
         assert!(!hub.has_leaked(), "the token was sent to another host");
         assert!(hub.connections() <= MOST_CONNECTIONS, "{} connections", hub.connections());
         let found = std::fs::read(cache.path().join("m.gguf"));

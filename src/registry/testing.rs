@@ -12,20 +12,21 @@ use super::hub::{HubClient, agent_config};
 use super::list::HubFile;
 use super::part::{Expected, FetchJob};
 
-/// Downloads `file` into `folder` from the hub at `https://hub`, with the token `secret`.
+/// Downloads `file` into `folder` from a hub, with a token.
 ///
 /// There is no wait between attempts. The error is the line for the user.
 pub(crate) fn fetch_over(
     connector: impl Connector,
     resolver: impl Resolver,
+    [endpoint, token]: [&str; 2],
     folder: &Path,
     file: &str,
     expected: Option<(u64, String)>,
 ) -> Result<(), String> {
     let client = HubClient {
         agent: Agent::with_parts(agent_config(), connector, resolver),
-        endpoint: "https://hub".into(),
-        token: Some("secret".into()),
+        endpoint: endpoint.into(),
+        token: Some(token.into()),
         first_wait: Duration::ZERO,
     };
     let hub = HubFile { repository: "o/r".into(), revision: "main".into(), file: file.into() };

@@ -1,7 +1,8 @@
 //! The program killed, signaled, cut off and starved of resources, on a tiny model.
 //!
 //! Counts come from the environment, so that `scripts/endure` runs the same checks many times:
-//! `SPECLIGHT_KILLS` per kind of work, and `SPECLIGHT_SEED` for the moments.
+//! `SPECLIGHT_KILLS` per kind of work, `SPECLIGHT_WORK` for some kinds only (`train,table`), and
+//! `SPECLIGHT_SEED` for the moments.
 #![cfg(unix)]
 #![allow(clippy::unwrap_used)]
 

@@ -215,7 +215,10 @@ fn iteration(value: &Value) -> Option<Found> {
     let requests = number(stats, &["numRequestsWithDraftTokens"])?;
     let seconds =
         value["iterLatencyMS"].as_f64().map(|ms| ms / 1e3).filter(|seconds| *seconds >= 0.0);
-    if requests == 0 || accepted > drafted || drafted as u64 > MOST_DRAFTED * requests as u64 {
+    if requests == 0
+        || accepted > drafted
+        || drafted as u64 > MOST_DRAFTED.saturating_mul(requests as u64)
+    {
         return Some(Found::default());
     }
     if requests == 1 {
