@@ -47,5 +47,4 @@ pub use protocol::*;
 pub use recording::{EventReader, Recorded, Recorder, RunContext, entries};
 pub use session::{Session, SessionError};
 pub use settings::{AUTO_BUDGET, BadSetting, MAX_BUDGET};
-pub(crate) use step_search::SearchSizes;
 pub use vocabulary::{TextStream, Vocabulary};

@@ -12,7 +12,7 @@ use super::outcome::{VerifyOutcome, cut_nodes, describe_miss, evaluate_pass};
 use super::settings::BadSetting;
 use super::step_search::{PastContext, PastStep};
 use super::vocabulary::{TextStream, Vocabulary};
-use crate::distribution::{NotFinite, Sampling};
+use crate::distribution::NotFinite;
 use crate::draft::shape::{Limits, grow, grow_sampled};
 use crate::draft::{
     Calibration, ChildSampler, CostModel, Draft, DraftError, DraftRequest, Drafter, DrafterInfo,
@@ -147,6 +147,21 @@ struct StepDraft {
     choice: Option<BudgetChoice>,
 }
 
+/// Request of a draft that allows no node yet and has no cost model.
+fn draft_request<'a>(
+    tokens: &'a [TokenId],
+    target: &'a mut dyn Decoder,
+    vocabulary: &'a Vocabulary,
+    settings: &StepSettings,
+) -> DraftRequest<'a> {
+    DraftRequest {
+        sampling: settings.sampling(),
+        stop: vocabulary.stop(),
+        sampled: settings.samples_trees(),
+        ..DraftRequest::new(tokens, target)
+    }
+}
+
 /// Grows the tree of a step, with sampled children if the settings require it.
 fn grow_step(
     drafter: &mut dyn Drafter,
@@ -222,7 +237,6 @@ pub struct Session {
     drafter: usize,
     /// Cost model of the last step.
     cost_model: Option<CostModel>,
-    pub(super) sampling: Sampling,
     settings: StepSettings,
     vocabulary: Arc<Vocabulary>,
     observed: CeilingTracker,
@@ -260,7 +274,6 @@ impl Session {
             drafters,
             drafter: 0,
             cost_model: None,
-            sampling: settings.sampling(),
             settings: settings.clone(),
             vocabulary,
             observed: CeilingTracker::new(&settings.sampling()),
@@ -300,14 +313,14 @@ impl Session {
             // passes it the whole text.
             self.drafters[drafter].drafter.reset();
         }
-        let changed = settings.sampling() != self.sampling
-            || drafter != self.drafter
-            || settings.verify != self.settings.verify;
+        let resampled = settings.sampling() != self.settings.sampling();
+        let changed =
+            resampled || drafter != self.drafter || settings.verify != self.settings.verify;
         if changed {
             (self.calibration, self.planner) = Default::default();
             self.budget.begin(self.drafters[drafter].info.model_use);
         }
-        if settings.sampling() != self.sampling {
+        if resampled {
             (self.observed, self.timing) = (
                 CeilingTracker::new(&settings.sampling()),
                 CeilingTracker::new(&settings.sampling()),
@@ -321,8 +334,7 @@ impl Session {
         if let Some(text) = self.text.as_mut().filter(|_| settings.seed != self.settings.seed) {
             text.random = TextRandom::new(settings.seed, &text.id);
         }
-        (self.drafter, self.sampling) = (drafter, settings.sampling());
-        self.settings = settings;
+        (self.drafter, self.settings) = (drafter, settings);
         Ok(())
     }
 
@@ -413,12 +425,8 @@ impl Session {
         // first step. There is no cost model, since a drafter in back-off would defer reading to a
         // later step.
         self.cost_model = None;
-        let mut request = DraftRequest {
-            sampling: self.sampling,
-            stop: self.vocabulary.stop(),
-            sampled: self.settings.samples_trees(),
-            ..DraftRequest::new(&text.tokens, &mut *self.target)
-        };
+        let mut request =
+            draft_request(&text.tokens, &mut *self.target, &self.vocabulary, &self.settings);
         let begun = drafter.begin(&mut request);
         drafter.end(&mut request);
         begun.map_err(|source| SessionError::Draft { kind: info.kind.clone(), source })?;
@@ -477,13 +485,9 @@ impl Session {
         let limits = Limits { budget: budget.tokens.unwrap_or(1), depth: text.max_depth() };
         self.cost_model = budget.cost_model;
         let mut request = DraftRequest {
-            tokens: &text.tokens,
-            target: &mut *self.target,
-            sampling: self.sampling,
-            stop: self.vocabulary.stop(),
             limits,
             cost_model: budget.cost_model,
-            sampled: self.settings.samples_trees(),
+            ..draft_request(&text.tokens, &mut *self.target, &self.vocabulary, &self.settings)
         };
         let mut draft = match (budget.tokens, text.tokens.last()) {
             (None, Some(&root)) => Draft::root_only(root),
@@ -505,8 +509,9 @@ impl Session {
     fn verify(&mut self, text: &Text, drafted: &StepDraft) -> Result<VerifyOutcome, SessionError> {
         let StepDraft { draft, position, .. } = drafted;
         let observed = if text.repeated { &mut self.timing } else { &mut self.observed };
+        let sampling = self.settings.sampling();
         let outcome =
-            evaluate_pass(&*self.target, self.sampling, draft, &text.random, *position, observed);
+            evaluate_pass(&*self.target, sampling, draft, &text.random, *position, observed);
         outcome.inspect_err(|_| self.target.discard())
     }
 
@@ -661,13 +666,9 @@ impl Session {
         let AvailableDrafter { info, drafter } = &mut self.drafters[self.drafter];
         let shape = self.settings.shape;
         let mut request = DraftRequest {
-            tokens: &text.tokens,
-            target: &mut *self.target,
-            sampling: self.sampling,
-            stop: self.vocabulary.stop(),
             limits,
             cost_model: self.cost_model,
-            sampled: self.settings.samples_trees(),
+            ..draft_request(&text.tokens, &mut *self.target, &self.vocabulary, &self.settings)
         };
         // Another process would draft in vain.
         let draft = if limits.budget == 1 || info.kind == DrafterKind::External {
@@ -701,7 +702,8 @@ impl Session {
     /// The pool also starts over when the sampling parameters change. The ceilings start over with
     /// it.
     pub fn take_pool(&mut self) -> Pool {
-        std::mem::replace(&mut self.observed, CeilingTracker::new(&self.sampling)).into_pool()
+        std::mem::replace(&mut self.observed, CeilingTracker::new(&self.settings.sampling()))
+            .into_pool()
     }
 
     /// Returns the prompt's id, the tokens before step `step`, and its saved state.

@@ -147,6 +147,25 @@ impl Session {
         }
         Ok(Some(looking))
     }
+
+    /// Searches trees of all sizes to the end, if this step is one in `every` to be searched.
+    ///
+    /// # Errors
+    /// As [`Self::start_search`].
+    pub(crate) fn search_if_due(
+        &self,
+        step: usize,
+        every: usize,
+    ) -> Result<Option<StepSearch>, SessionError> {
+        if !self.is_searched(step, every) {
+            return Ok(None);
+        }
+        let mut found = self.search(step, SearchSizes::All)?;
+        if let Some(search) = &mut found {
+            while search.refine()? {}
+        }
+        Ok(found)
+    }
 }
 
 impl StepSearch {

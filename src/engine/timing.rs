@@ -178,7 +178,7 @@ impl Session {
             self.target.append(&[Node { token, parent: Parent::Context }], Pass::FULL)?;
             let outcome = evaluate_pass(
                 &*self.target,
-                self.sampling,
+                self.settings().sampling(),
                 &draft,
                 &draws,
                 position,

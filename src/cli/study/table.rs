@@ -16,7 +16,7 @@ use crate::cli::interrupt::Interrupt;
 use crate::cli::options::{self, whole};
 use crate::cli::overlap::{NamedFile, check_outputs};
 use crate::draft::{DrafterKind, ShapeKind, Widths};
-use crate::engine::{MAX_BUDGET, RunInfo, SearchSizes};
+use crate::engine::{MAX_BUDGET, RunInfo};
 use crate::hex::hex;
 use crate::registry::load_hardware;
 use crate::sanitize::sanitize_name;
@@ -330,13 +330,10 @@ impl TableRun<'_> {
             // Greedy text needs no search: an oracle knows all of it.
             if key.drafter.is_some()
                 && settings.temperature > 0.0
-                && session.is_searched(record.step, look_every)
-                && let Some(mut search) = session.search(record.step, SearchSizes::All)?
+                && let Some(search) = session.search_if_due(record.step, look_every)?
+                && let Some(curve) = search.curve()
             {
-                while search.refine()? {}
-                if let Some(curve) = search.curve() {
-                    gather.searched(&curve, search.result().drafter_best);
-                }
+                gather.searched(&curve, search.result().drafter_best);
             }
             if key.drafter.is_none() && (full || session.ending().is_some()) {
                 gather.laws(&session.take_pool());

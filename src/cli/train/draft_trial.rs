@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::draft::{Drafter, Eagle, EarlyExit, Shape};
-use crate::engine::{SearchSizes, Session, Vocabulary};
+use crate::engine::{Session, Vocabulary};
 use crate::model::{Decoder, Head, HeadForm, Model};
 use crate::telemetry::{LightTally, StepSettings, Tally};
 use crate::train::{Corpus, DraftPerformance};
@@ -112,14 +112,11 @@ impl DraftTrial {
                 tally.add(&record);
                 light.add(&record);
                 if !greedy
-                    && session.is_searched(record.step, SEARCH_INTERVAL)
-                    && let Some(mut search) = session.search(record.step, SearchSizes::All)?
+                    && let Some(search) = session.search_if_due(record.step, SEARCH_INTERVAL)?
+                    && let Some(curve) = search.curve()
                 {
-                    while search.refine()? {}
-                    if let Some(curve) = search.curve() {
-                        let best = search.result().drafter_best;
-                        light.add_search_at(&record.prompt_id, record.step, best, &curve);
-                    }
+                    let best = search.result().drafter_best;
+                    light.add_search_at(&record.prompt_id, record.step, best, &curve);
                 }
                 last = Some(record);
             }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::engine::{Engine, EngineOptions, Prompt, RunInfo, SearchSizes, SessionError, load_each};
+use crate::engine::{Engine, EngineOptions, Prompt, RunInfo, SessionError, load_each};
 use crate::telemetry::{FluidBound, OracleResult, StepRecord};
 use crate::theory::cost::CostCurve;
 use crate::theory::light::OracleCurve;
@@ -105,10 +105,7 @@ impl EngineSet {
         let engine = &mut self.engines[lane];
         let Some(record) = engine.session.step()? else { return Ok(None) };
         let (mut look, mut curve) = (None, None);
-        if engine.session.is_searched(record.step, self.look_every)
-            && let Some(mut looking) = engine.session.search(record.step, SearchSizes::All)?
-        {
-            while looking.refine()? {}
+        if let Some(looking) = engine.session.search_if_due(record.step, self.look_every)? {
             (look, curve) = (Some(looking.result()), looking.curve());
         }
         let ended = engine.session.ending().is_some();
