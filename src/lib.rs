@@ -5,6 +5,7 @@
 //! `tests/walls.rs` (which module may name tokio, ratatui, candle, and the like).
 
 pub mod attach;
+mod cache_file;
 pub mod cli;
 mod csv_row;
 pub mod distribution;

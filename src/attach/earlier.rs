@@ -6,12 +6,12 @@
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::{Address, Engine, Identity};
+use crate::cache_file::{replace, seconds_since_1970 as now};
 use crate::hex::hex;
 use crate::sanitize::sanitize_name;
 use crate::theory::intervals::Estimate;
@@ -157,10 +157,6 @@ impl ServerSettings {
     }
 }
 
-pub(super) fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
-}
-
 fn hash(address: &Address) -> String {
     hex(&Sha256::digest(address.as_str())[..16])
 }
@@ -212,18 +208,8 @@ pub fn keep(
 ) -> std::io::Result<()> {
     let server = ServerSettings::of(engine, identity, probe.budget);
     let kept = Kept { format: FORMAT, address: hash(address), server, probe: probe.clone() };
-    let goal = file(cache, address);
-    // One name for all processes, so that a killed one leaves nothing that the next does not
-    // replace. A file that two write at once may be damaged, which is reported.
-    let part = goal.with_extension("json.part");
-    let written = goal.parent().map_or(Ok(()), std::fs::create_dir_all).and_then(|()| {
-        std::fs::write(&part, serde_json::to_vec(&kept)?)?;
-        std::fs::rename(&part, &goal)
-    });
-    if written.is_err() {
-        let _ = std::fs::remove_file(&part);
-    }
-    written
+    // A file that two processes damage by writing at once is reported when it is read.
+    replace(&file(cache, address), &kept)
 }
 
 #[cfg(test)]

@@ -2,9 +2,10 @@
 //! counters.
 
 use super::bracket::OmittedSampling;
-use super::earlier::{EarlierProbe, now};
+use super::earlier::EarlierProbe;
 use super::estimate::{Brackets, Distributions, Estimates, Scored};
 use super::{Counters, Event, Identity, Step, Window};
+use crate::cache_file::seconds_since_1970;
 use crate::theory::intervals::{Estimate, Interval};
 use crate::theory::light::{best_fixed, fastest_reading_pass};
 
@@ -97,7 +98,7 @@ impl Summary {
         let found = self.estimates.as_ref()?;
         found.mu?.interval?;
         Some(EarlierProbe {
-            ended: now(),
+            ended: seconds_since_1970(),
             tokens: self.tokens.unwrap_or(0.0) as u64,
             texts: self.texts,
             positions: found.positions,

@@ -4,10 +4,10 @@
 //! old only means that the cost is measured again.
 
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use sha2::{Digest, Sha256};
 
+use crate::cache_file::{replace, seconds_since_1970 as now};
 use crate::hex::hex;
 use crate::theory::cost::CostCurve;
 
@@ -33,10 +33,6 @@ struct Kept {
 ///
 /// Machines change over time.
 const MOST_AGE: u64 = 7 * 24 * 3600;
-
-fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
-}
 
 impl CostCache {
     /// Locates the cache file for a model and a device in the cache folder `cache`.
@@ -65,16 +61,7 @@ impl CostCache {
     /// Writes a cost to the cache. Errors are ignored: the next run measures again.
     pub fn keep(&self, seconds: &CostCurve) {
         let kept = Kept { key: self.key.clone(), seconds: seconds.clone(), measured: now() };
-        // One name for all processes, so that a killed one leaves nothing that the next does not
-        // replace. Two that write at once may damage the file, which is then measured again.
-        let part = self.file.with_extension("json.part");
-        let written = self.file.parent().map_or(Ok(()), std::fs::create_dir_all).and_then(|()| {
-            std::fs::write(&part, serde_json::to_vec(&kept)?)?;
-            std::fs::rename(&part, &self.file)
-        });
-        if written.is_err() {
-            let _ = std::fs::remove_file(&part);
-        }
+        let _ = replace(&self.file, &kept);
     }
 }
 
