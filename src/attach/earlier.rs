@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::estimate::Estimates;
 use super::{Address, Engine, Identity};
 use crate::cache_file::{replace, seconds_since_1970 as now};
 use crate::hex::hex;
@@ -42,30 +43,15 @@ pub struct EarlierProbe {
     pub tokens: u64,
     /// Texts that it had written.
     pub texts: usize,
-    /// Positions whose distributions were estimated.
-    pub positions: usize,
     /// Temperature of its texts.
     pub temperature: f64,
     /// Top-p of its texts.
     pub top_p: f64,
     /// B that the ceilings are for, root included.
     pub budget: Option<usize>,
-    /// Mean entropy in nats.
-    pub mu: Option<Estimate>,
-    /// Mean of sum p ln^2 p, in nats squared.
-    pub mu2: Option<Estimate>,
-    /// Published form without its constant, at B.
-    pub published: Option<Estimate>,
-    /// Renewal form at B - 1.
-    pub renewal: Option<Estimate>,
-    /// Renewal form, tuned, at B - 1.
-    pub renewal_tuned: Option<Estimate>,
-    /// Fluid bound at B - 1.
-    pub fluid: Option<Estimate>,
-    /// Fluid bound at the mean number of drafted tokens.
-    pub fluid_at_mean: Option<Estimate>,
-    /// Ceiling of chains of B - 1 tokens.
-    pub chain: Option<Estimate>,
+    /// Estimates for these texts. A file holds those of mu, mu2 and the ceilings.
+    #[serde(flatten)]
+    pub estimates: Estimates,
 }
 
 /// Content of a file.
@@ -108,20 +94,14 @@ impl EarlierProbe {
             .unwrap_or_default()
     }
 
-    fn estimates(&self) -> [Option<Estimate>; 8] {
-        let forms = [self.published, self.renewal, self.renewal_tuned];
-        let [published, renewal, tuned] = forms;
-        [self.mu, self.mu2, published, renewal, tuned, self.fluid, self.fluid_at_mean, self.chain]
-    }
-
     fn is_plausible(&self) -> bool {
         let sound = |e: Estimate| {
             e.value.is_finite()
                 && e.value >= 0.0
                 && e.interval.is_none_or(|i| i.low <= e.value && e.value <= i.high)
         };
-        self.mu.is_some()
-            && self.estimates().into_iter().flatten().all(sound)
+        self.estimates.mu.is_some()
+            && self.estimates.of_distributions().into_iter().flatten().all(sound)
             && self.temperature > 0.0
             && self.temperature.is_finite()
             && (0.0..=1.0).contains(&self.top_p)
@@ -241,14 +221,16 @@ mod tests {
             ended: now() - 60,
             tokens: 4000,
             texts: 16,
-            positions: 1000,
             temperature: 1.0,
             top_p: 1.0,
             budget: Some(4),
-            mu: estimate(1.5),
-            mu2: estimate(6.0),
-            fluid: estimate(1.2),
-            ..EarlierProbe::default()
+            estimates: Estimates {
+                positions: 1000,
+                mu: estimate(1.5),
+                mu2: estimate(6.0),
+                fluid: estimate(1.2),
+                ..Estimates::default()
+            },
         }
     }
 

@@ -21,6 +21,8 @@
 
 pub use super::position::{Drawn, Position};
 
+use serde::{Deserialize, Serialize};
+
 use super::bracket::{Atom, Bracket, Candidates, OmittedSampling};
 use crate::distribution::Moments;
 use crate::theory::bootstrap::half_widths;
@@ -178,11 +180,12 @@ struct Sizes {
 }
 
 /// Estimates with their 95% intervals; `None` where not known.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Estimates {
     /// Positions that were scored.
     pub positions: usize,
     /// Texts they belong to.
+    #[serde(skip)]
     pub texts: usize,
     /// Mean entropy in nats.
     pub mu: Option<Estimate>,
@@ -201,13 +204,33 @@ pub struct Estimates {
     /// Ceiling of chains of B - 1 tokens for independent positions: the sum of (E max p)^j.
     pub chain: Option<Estimate>,
     /// Accepted tokens per step of the target's own most probable chain of B - 1 tokens.
+    #[serde(skip)]
     pub oracle_chain: Option<Estimate>,
     /// The same for chains as long as the drafts.
+    #[serde(skip)]
     pub oracle_chain_at_drafted: Option<Estimate>,
     /// Accepted tokens per step, over the steps with a chain mark.
+    #[serde(skip)]
     pub accepted_at_marks: Option<Estimate>,
     /// Steps with a chain mark.
+    #[serde(skip)]
     pub marks: usize,
+}
+
+impl Estimates {
+    /// Returns mu, mu2 and the ceilings, which come from distributions rather than chain marks.
+    pub(super) fn of_distributions(&self) -> [Option<Estimate>; 8] {
+        [
+            self.mu,
+            self.mu2,
+            self.published,
+            self.renewal,
+            self.renewal_tuned,
+            self.fluid,
+            self.fluid_at_mean,
+            self.chain,
+        ]
+    }
 }
 
 /// Brackets that hold for every distribution that fits the listed tokens.

@@ -191,21 +191,13 @@ impl From<&EarlierProbe> for EarlierLine {
             date: e.utc_date(),
             tokens: e.tokens,
             texts: e.texts,
-            positions: e.positions,
+            positions: e.estimates.positions,
             temperature: e.temperature,
             top_p: e.top_p,
             budget: e.budget,
-            mu: e.mu.map(Into::into),
-            mu2: e.mu2.map(Into::into),
-            ceilings: AttachCeilingsLine {
-                batch: e.budget.map(|budget| budget as f64 - 1.0),
-                published: e.published.map(Into::into),
-                renewal: e.renewal.map(Into::into),
-                renewal_tuned: e.renewal_tuned.map(Into::into),
-                fluid: e.fluid.map(Into::into),
-                fluid_at_mean: e.fluid_at_mean.map(Into::into),
-                chain: e.chain.map(Into::into),
-            },
+            mu: e.estimates.mu.map(Into::into),
+            mu2: e.estimates.mu2.map(Into::into),
+            ceilings: ceilings(e.budget, Some(&e.estimates)),
         }
     }
 }

@@ -101,18 +101,10 @@ impl Summary {
             ended: seconds_since_1970(),
             tokens: self.tokens.unwrap_or(0.0) as u64,
             texts: self.texts,
-            positions: found.positions,
             temperature,
             top_p,
             budget: self.budget,
-            mu: found.mu,
-            mu2: found.mu2,
-            published: found.published,
-            renewal: found.renewal,
-            renewal_tuned: found.renewal_tuned,
-            fluid: found.fluid,
-            fluid_at_mean: found.fluid_at_mean,
-            chain: found.chain,
+            estimates: found.clone(),
         })
     }
 }

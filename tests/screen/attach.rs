@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use speclight::attach::earlier::EarlierProbe;
-use speclight::attach::estimate::{ChainMark, Drawn, Position, Scored};
+use speclight::attach::estimate::{ChainMark, Drawn, Estimates, Position, Scored};
 use speclight::attach::{Engine, Event, Identity, OmittedSampling, Step, Tally, Window};
 use speclight::theory::intervals::{Estimate, Interval};
 use speclight::tui::theme::Theme;
@@ -81,16 +81,18 @@ fn earlier() -> EarlierProbe {
         ended: 1_790_000_000,
         tokens: 4000,
         texts: 16,
-        positions: 1000,
         temperature: 1.0,
         top_p: 1.0,
         budget: Some(4),
-        mu: estimate(1.5),
-        mu2: estimate(6.1),
-        renewal_tuned: estimate(2.6),
-        fluid: estimate(1.9),
-        chain: estimate(1.7),
-        ..EarlierProbe::default()
+        estimates: Estimates {
+            positions: 1000,
+            mu: estimate(1.5),
+            mu2: estimate(6.1),
+            renewal_tuned: estimate(2.6),
+            fluid: estimate(1.9),
+            chain: estimate(1.7),
+            ..Estimates::default()
+        },
     }
 }
 

@@ -100,7 +100,8 @@ fn rates(rates: &[f64]) -> String {
 
 /// Figures of an earlier probe, in one line.
 pub fn earlier(e: &EarlierProbe) -> String {
-    let figures = [("mu", e.mu), ("mu2", e.mu2), ("fluid at B - 1", e.fluid)];
+    let found = &e.estimates;
+    let figures = [("mu", found.mu), ("mu2", found.mu2), ("fluid at B - 1", found.fluid)];
     let shown = figures
         .into_iter()
         .filter_map(|(name, value)| Some(format!("{name} {}", estimate(value?))));
@@ -209,34 +210,35 @@ pub fn table(s: &Summary, engine: Option<Engine>, source: Source, show: ShownBra
     text
 }
 
+/// Names of the figures that come from distributions, in the order of the rows.
+const FIGURES: [&str; 7] = [
+    "mu (nats)",
+    "mu2 (nats^2)",
+    "ceiling: renewal",
+    "ceiling: renewal, tuned",
+    "ceiling: fluid at B - 1",
+    "ceiling: fluid, mean draft",
+    "ceiling: chains of B - 1",
+];
+
+fn figures(e: &Estimates) -> impl Iterator<Item = (&'static str, Option<Estimate>)> {
+    let values = [e.mu, e.mu2, e.renewal, e.renewal_tuned, e.fluid, e.fluid_at_mean, e.chain];
+    FIGURES.into_iter().zip(values)
+}
+
 fn earlier_rows(e: &EarlierProbe) -> Vec<[String; 3]> {
-    [
-        ("mu (nats)", e.mu),
-        ("mu2 (nats^2)", e.mu2),
-        ("ceiling: renewal", e.renewal),
-        ("ceiling: renewal, tuned", e.renewal_tuned),
-        ("ceiling: fluid at B - 1", e.fluid),
-        ("ceiling: fluid, mean draft", e.fluid_at_mean),
-        ("ceiling: chains of B - 1", e.chain),
-    ]
-    .into_iter()
-    .filter_map(|(name, value)| {
-        Some([format!("  {name}"), estimate(value?), "earlier estimate".to_owned()])
-    })
-    .collect()
+    figures(&e.estimates)
+        .filter_map(|(name, value)| {
+            Some([format!("  {name}"), estimate(value?), "earlier estimate".to_owned()])
+        })
+        .collect()
 }
 
 /// Rows of the brackets.
 fn bracket_rows(b: &Brackets, how: &str, row: &mut impl FnMut(&str, String, &str)) {
-    for (name, value) in [
-        ("mu (nats)", Some(b.mu)),
-        ("mu2 (nats^2)", Some(b.mu2)),
-        ("ceiling: renewal", b.renewal),
-        ("ceiling: renewal, tuned", b.renewal_tuned),
-        ("ceiling: fluid at B - 1", b.fluid),
-        ("ceiling: fluid, mean draft", b.fluid_at_mean),
-        ("ceiling: chains of B - 1", b.chain),
-    ] {
+    let (mu, mu2) = (Some(b.mu), Some(b.mu2));
+    let values = [mu, mu2, b.renewal, b.renewal_tuned, b.fluid, b.fluid_at_mean, b.chain];
+    for (name, value) in FIGURES.into_iter().zip(values) {
         if let Some(value) = value {
             row(name, bracket(value), how);
         }
@@ -280,17 +282,11 @@ fn ceilings(
         row("mu, mu2, fluid", "-".to_owned(), why);
         return;
     };
-    for (name, value) in [
-        ("mu (nats)", found.mu),
-        ("mu2 (nats^2)", found.mu2),
-        ("ceiling: renewal", found.renewal),
-        ("ceiling: renewal, tuned", found.renewal_tuned),
-        ("ceiling: fluid at B - 1", found.fluid),
-        ("ceiling: fluid, mean draft", found.fluid_at_mean),
-        ("ceiling: chains of B - 1", found.chain),
+    let chains = [
         ("oracle chain of B - 1", found.oracle_chain),
         ("oracle chain as drafted", found.oracle_chain_at_drafted),
-    ] {
+    ];
+    for (name, value) in figures(found).chain(chains) {
         if let Some(value) = value {
             row(name, estimate(value), how);
         }

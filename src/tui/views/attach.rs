@@ -337,20 +337,14 @@ fn earlier_marks(e: &EarlierProbe, top: usize, pen: &mut Pen) {
         format!("of other text, temperature {}", e.temperature)
     };
     title(&mut part, &name, &[&parameters, "of other text"]);
-    let found = Estimates {
-        renewal_tuned: e.renewal_tuned,
-        fluid: e.fluid,
-        chain: e.chain,
-        ..Estimates::default()
-    };
-    let mut rows = estimated(&found);
+    let mut rows = estimated(&e.estimates);
     for name in ["renewal, tuned", "chains of B - 1"] {
         if rows.len() + 2 > part.height() {
             rows.retain(|row| row.0 != name);
         }
     }
     let y = 1 + ruler(&rows, e.budget, 1, &mut part);
-    if let (Some(mu), Some(mu2)) = (e.mu, e.mu2) {
+    if let (Some(mu), Some(mu2)) = (e.estimates.mu, e.estimates.mu2) {
         let mut items = moments(Mark::Estimated(mu), Mark::Estimated(mu2));
         items[2] = ("", "of other text".to_owned(), Role::Label, 0);
         panes::items(&mut part, y, width.saturating_sub(1), items);
