@@ -3,6 +3,8 @@
 //! The pool starts over when the sampling parameters change. Evaluations are spaced geometrically,
 //! so that their cost per step falls as the pool grows.
 
+use std::collections::BTreeMap;
+
 use crate::distribution::{Moments, Sampling, TokenDist};
 use crate::telemetry::{Ceilings, EntropyClassBound, FluidBound, ReachedIntervals, StepSettings};
 use crate::theory::intervals::{Interval, MIN_INTERVAL_STEPS, StepUnits};
@@ -34,7 +36,7 @@ pub(super) struct CeilingTracker {
     kinds: [Pool; KINDS.len()],
     greedy: bool,
     /// Latest evaluation for each budget: the automatic budget's trees change size at every step.
-    latest: Vec<Evaluated>,
+    latest: BTreeMap<usize, Evaluated>,
     /// Steps since the settings last changed.
     blocks: StepUnits,
     reached: Option<ReachedIntervals>,
@@ -50,7 +52,6 @@ pub(super) struct CeilingTracker {
 #[derive(Clone, Copy, Debug)]
 struct Evaluated {
     positions: usize,
-    budget: usize,
     fluid: f64,
     floor: Option<f64>,
 }
@@ -73,7 +74,7 @@ impl CeilingTracker {
             one: Pool::new(),
             kinds: Default::default(),
             greedy: warp.greedy(),
-            latest: Vec::new(),
+            latest: BTreeMap::new(),
             blocks: StepUnits::default(),
             reached: None,
             told: 0,
@@ -190,22 +191,14 @@ impl CeilingTracker {
             return Ceilings::for_budget(mu, mu2, budget, Some(budget.saturating_sub(1) as f64));
         }
         let positions = self.pool.positions();
-        let known = self.latest.iter().position(|last| last.budget == budget);
-        let fresh = |at: &usize| {
-            let last = self.latest[*at].positions;
-            positions <= last + last / GROWTH
-        };
-        let evaluated = match known.filter(fresh) {
-            Some(at) => Some(self.latest[at]),
-            None => {
-                let found = self.pool.fluid_and_floor(budget.saturating_sub(1));
-                let found =
-                    found.map(|(fluid, floor)| Evaluated { positions, budget, fluid, floor });
-                self.latest.retain(|last| last.budget != budget);
-                self.latest.extend(found);
-                found
-            }
-        };
+        let fresh = |last: &Evaluated| positions <= last.positions + last.positions / GROWTH;
+        let known = self.latest.get(&budget).copied().filter(fresh);
+        let evaluated = known.or_else(|| {
+            let (fluid, floor) = self.pool.fluid_and_floor(budget.saturating_sub(1))?;
+            let found = Evaluated { positions, fluid, floor };
+            self.latest.insert(budget, found);
+            Some(found)
+        });
         let (fluid, fluid_floor) =
             evaluated.map_or((None, None), |last| (Some(last.fluid), last.floor));
         Ceilings { fluid_floor, ..Ceilings::for_budget(mu, mu2, budget, fluid) }
