@@ -99,16 +99,23 @@ fn files(folder: &Path, all: &mut Vec<PathBuf>) {
     }
 }
 
-#[test]
-fn modules_use_only_allowed_names() {
+/// Returns the path of each source file relative to `src`, and its text.
+fn sources() -> Vec<(String, String)> {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut all = Vec::new();
     files(&src, &mut all);
+    let read = |file: &PathBuf| {
+        let path = file.strip_prefix(&src).unwrap().to_str().unwrap().replace('\\', "/");
+        (path, fs::read_to_string(file).unwrap())
+    };
+    all.iter().map(read).collect()
+}
+
+#[test]
+fn modules_use_only_allowed_names() {
     let mut found = Vec::new();
     let mut used = vec![0; RESTRICTED_NAMES.len()];
-    for file in &all {
-        let path = file.strip_prefix(&src).unwrap().to_str().unwrap().replace('\\', "/");
-        let code = fs::read_to_string(file).unwrap();
+    for (path, code) in sources() {
         found.extend(breaches(&path, &code));
         for (count, (name, _)) in used.iter_mut().zip(RESTRICTED_NAMES) {
             *count += code.lines().filter(|line| names(line, name)).count();
@@ -188,16 +195,11 @@ fn option_names(line: &str) -> Vec<&str> {
 
 #[test]
 fn only_the_command_line_names_its_options() {
-    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut all = Vec::new();
-    files(&src, &mut all);
     let mut found = Vec::new();
-    for file in &all {
-        let path = file.strip_prefix(&src).unwrap().to_str().unwrap().replace('\\', "/");
+    for (path, code) in sources() {
         if OPTION_NAMES_ALLOWED.iter().any(|part| path.starts_with(part)) {
             continue;
         }
-        let code = fs::read_to_string(file).unwrap();
         for (number, line) in code.lines().enumerate() {
             found.extend(
                 option_names(line).iter().map(|name| format!("{path}:{}: {name}", number + 1)),
@@ -285,13 +287,8 @@ fn literals(line: &str) -> Vec<String> {
 
 #[test]
 fn docs_help_and_screen_use_standard_terms() {
-    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut all = Vec::new();
-    files(&src, &mut all);
     let mut found = Vec::new();
-    for file in &all {
-        let path = file.strip_prefix(&src).unwrap().to_str().unwrap().replace('\\', "/");
-        let code = fs::read_to_string(file).unwrap();
+    for (path, code) in sources() {
         for (number, doc) in docs(&code) {
             for word in private_words(&doc) {
                 found.push(format!("{path}:{number}: `{word}` in a doc comment"));
