@@ -336,7 +336,7 @@ impl TableRun<'_> {
                 gather.searched(&curve, search.result().drafter_best);
             }
             if key.drafter.is_none() && (full || session.ending().is_some()) {
-                gather.laws(&session.take_pool());
+                gather.add_distributions(&session.take_pool());
             }
             Ok(())
         })?;

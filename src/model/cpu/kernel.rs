@@ -22,7 +22,7 @@ pub(super) struct TileOutput {
 /// For each row r, column group c (16 columns) and column i: `sums[r][16 c + i] += sum over n of
 /// a[r][n] * halves[c][n][i]`, with n in order.
 ///
-/// Whoever builds one guarantees that the arrays hold these elements, and that no other thread
+/// Its creator guarantees that the arrays hold these elements, and that no other thread
 /// accesses the sums meanwhile.
 #[derive(Clone, Copy)]
 pub(super) struct WeightedSums {

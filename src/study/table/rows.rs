@@ -231,15 +231,15 @@ pub fn compute_set_rows(
     let refused = plain.iter().filter(|p| p.refused.is_some()).count();
     plain.retain(|p| p.refused.is_none() && p.tokens > 0);
     let mut pool = Pool::new();
-    for laws in plain.iter().filter_map(|p| p.laws.as_ref()) {
-        pool.absorb(laws, 1);
+    for distributions in plain.iter().filter_map(|p| p.distributions.as_ref()) {
+        pool.absorb(distributions, 1);
     }
     let (mu, mu2) = (pool.mu()?, pool.mu2()?);
     let curve = pool.fluid_curve(MAX_BUDGET - 1);
     let fluid = |budget: usize| curve.get(budget - 1).copied().unwrap_or_default();
     let columns = columns(&plain, pieces, given);
-    let laws: Vec<Option<Pool>> = plain.iter().map(|piece| text_pool(piece)).collect();
-    let widths = widths(&laws, &columns, given.budgets);
+    let distributions: Vec<Option<Pool>> = plain.iter().map(|piece| text_pool(piece)).collect();
+    let widths = widths(&distributions, &columns, given.budgets);
     let half = |i: usize| widths.as_ref().and_then(|widths| widths.get(i)).copied();
 
     let ceilings = given.budgets.iter().enumerate().map(|(i, &budget)| {
@@ -356,9 +356,10 @@ fn text_sums(drafted: &TextResult, i: usize) -> Sums {
 ///
 /// `None` if the text has none.
 fn text_pool(plain: &TextResult) -> Option<Pool> {
-    let mut laws = plain.stretches.iter().filter_map(|stretch| stretch.laws.as_ref());
-    let mut sum = laws.next()?.clone();
-    laws.for_each(|more| {
+    let mut distributions =
+        plain.stretches.iter().filter_map(|stretch| stretch.distributions.as_ref());
+    let mut sum = distributions.next()?.clone();
+    distributions.for_each(|more| {
         sum.absorb(more, 1);
     });
     Some(sum)
@@ -368,19 +369,27 @@ fn text_pool(plain: &TextResult) -> Option<Pool> {
 ///
 /// In order: mu; mu2; the fluid bound by budget, relative to its value; then, for each column, E\[X
 /// | T\], accepted, and E\[X | T\] over the relative bound.
-fn widths(laws: &[Option<Pool>], columns: &[DrafterColumn], budgets: &[usize]) -> Option<Vec<f64>> {
+fn widths(
+    distributions: &[Option<Pool>],
+    columns: &[DrafterColumn],
+    budgets: &[usize],
+) -> Option<Vec<f64>> {
     let most = budgets.last().map_or(0, |budget| budget - 1);
     let curve = |times: &dyn Fn(usize) -> usize| {
         let mut sum: Option<Pool> = None;
-        for (i, laws) in laws.iter().enumerate().filter_map(|(i, laws)| Some((i, laws.as_ref()?))) {
+        for (i, distributions) in distributions
+            .iter()
+            .enumerate()
+            .filter_map(|(i, distributions)| Some((i, distributions.as_ref()?)))
+        {
             match &mut sum {
                 Some(sum) => {
-                    sum.absorb(laws, times(i));
+                    sum.absorb(distributions, times(i));
                 }
                 None => {
-                    let mut first = laws.clone();
+                    let mut first = distributions.clone();
                     first.clear();
-                    first.absorb(laws, times(i));
+                    first.absorb(distributions, times(i));
                     sum = Some(first);
                 }
             }
@@ -389,7 +398,7 @@ fn widths(laws: &[Option<Pool>], columns: &[DrafterColumn], budgets: &[usize]) -
         Some((sum.mu()?, sum.mu2()?, sum.fluid_curve(most)))
     };
     let (_, _, all) = curve(&|_| 1)?;
-    half_widths(laws.len(), 1, |times| {
+    half_widths(distributions.len(), 1, |times| {
         let (mu, mu2, fluid) = curve(&|i| times[i])?;
         let relative = |budget: usize| Some(fluid.get(budget - 1)? / all.get(budget - 1)?);
         let mut values = vec![mu, mu2];

@@ -29,13 +29,17 @@ fn pieces() -> Vec<TextResult> {
         let key = |drafter, budget| TextKey { set: 0, temperature: 0, prompt, drafter, budget };
         let mut pool = Pool::new();
         let mut stretch = |i: usize| {
-            let mut laws = Pool::with_grid(16);
+            let mut distributions = Pool::with_grid(16);
             for j in 0..STRETCH_TOKENS {
                 let law = law(0.6 + 0.01 * ((7 * i + j + prompt) % 20) as f64);
-                laws.add_probabilities(&law);
+                distributions.add_probabilities(&law);
                 pool.add_probabilities(&law);
             }
-            Stretch { steps: STRETCH_TOKENS, laws: Some(laws), ..Stretch::default() }
+            Stretch {
+                steps: STRETCH_TOKENS,
+                distributions: Some(distributions),
+                ..Stretch::default()
+            }
         };
         let stretches: Vec<Stretch> = (0..4).map(&mut stretch).collect();
         let time = StageTimes { draft: 0.0, verify: 4.0, other: 0.0 };
@@ -44,7 +48,7 @@ fn pieces() -> Vec<TextResult> {
             tokens: 4 * STRETCH_TOKENS,
             time,
             stretches,
-            laws: Some(pool),
+            distributions: Some(pool),
             ..plain
         });
         for budget in [4, 2] {

@@ -42,7 +42,8 @@ pub struct Stretch {
     /// Sum of E\[X | T\], by budget.
     pub expected: Vec<f64>,
     /// Pool of the positions' distributions on a coarse grid, for plain decoding.
-    pub laws: Option<Pool>,
+    #[serde(rename = "laws")]
+    pub distributions: Option<Pool>,
 }
 
 /// Step of a drafted text, for its speed of light.
@@ -80,7 +81,8 @@ pub struct TextResult {
     /// Stretches of the text, in order.
     pub stretches: Vec<Stretch>,
     /// Pool of the positions' distributions, for plain decoding.
-    pub laws: Option<Pool>,
+    #[serde(rename = "laws")]
+    pub distributions: Option<Pool>,
     /// Steps in order, for drafted texts; empty in states of earlier versions.
     #[serde(default)]
     pub light: Vec<LightStep>,
@@ -98,7 +100,7 @@ impl TextResult {
     }
 }
 
-/// Builder of a [`Piece`] while its text is generated.
+/// Builder of a [`TextResult`] while its text is generated.
 pub struct TextResultBuilder<'a> {
     budgets: &'a [usize],
     piece: TextResult,
@@ -117,7 +119,7 @@ impl<'a> TextResultBuilder<'a> {
             time: StageTimes::default(),
             sha256: String::new(),
             stretches: Vec::new(),
-            laws: key.drafter.is_none().then(Pool::new),
+            distributions: key.drafter.is_none().then(Pool::new),
             light: Vec::new(),
         };
         Self { budgets, piece, hash: Sha256::new() }
@@ -125,7 +127,7 @@ impl<'a> TextResultBuilder<'a> {
 
     /// Adds a step and returns true if it completes a stretch.
     ///
-    /// The stretch's distributions must then be passed to [`TextResultBuilder::laws`], for plain
+    /// The stretch's distributions must then be passed to [`Self::add_distributions`], for plain
     /// decoding.
     pub fn step(&mut self, record: &StepRecord) -> bool {
         let piece = &mut self.piece;
@@ -154,11 +156,15 @@ impl<'a> TextResultBuilder<'a> {
     }
 
     /// Adds the distributions of the positions since the last call.
-    pub fn laws(&mut self, laws: &Pool) {
-        if let (Some(all), Some(stretch)) = (&mut self.piece.laws, self.piece.stretches.last_mut())
+    pub fn add_distributions(&mut self, distributions: &Pool) {
+        if let (Some(all), Some(stretch)) =
+            (&mut self.piece.distributions, self.piece.stretches.last_mut())
         {
-            all.absorb(laws, 1);
-            stretch.laws.get_or_insert_with(|| Pool::with_grid(CELLS_PER_NAT)).absorb(laws, 1);
+            all.absorb(distributions, 1);
+            stretch
+                .distributions
+                .get_or_insert_with(|| Pool::with_grid(CELLS_PER_NAT))
+                .absorb(distributions, 1);
         }
     }
 
