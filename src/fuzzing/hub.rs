@@ -13,9 +13,9 @@ use ureq::unversioned::transport::{
 /// Byte between the answers of an input.
 pub const SEPARATOR: u8 = 0x1e;
 
-/// Host that gets the token.
+/// Host that may get [`TOKEN`].
 const HUB: &str = "hub";
-/// The user's token.
+/// Token of the user, which only [`HUB`] may get, over an encrypted connection.
 pub const TOKEN: &str = "secret-token";
 
 /// Hub that is reached without a network.
