@@ -1,6 +1,7 @@
 //! Outcome of a verify pass, as feedback for drafters.
 
-use super::{Cut, Observation};
+use super::calibration::Observation;
+use super::draft_tree::Cut;
 use crate::tree::TokenTree;
 
 /// Target probabilities of all candidates that a verify pass evaluated.

@@ -4,6 +4,7 @@
 
 mod calibration;
 mod cost_gate;
+mod draft_tree;
 pub(crate) mod drafters;
 mod feedback;
 mod info;
@@ -15,6 +16,7 @@ pub(crate) mod testing;
 pub use calibration::{Calibration, Observation};
 pub use cost_gate::CostModel;
 pub(crate) use cost_gate::update_moving_average;
+pub use draft_tree::{BudgetCut, Candidate, Cut, Draft};
 pub use drafters::eagle::Eagle;
 pub use drafters::early_exit::EarlyExit;
 pub use drafters::external::{External, end_processes};
@@ -26,24 +28,13 @@ pub use drafters::oracle::{Oracle, OracleSearch};
 pub use drafters::suffix::Suffix;
 pub use feedback::VerifyFeedback;
 pub use info::{DrafterInfo, DrafterKind, ModelUse};
-pub use request::DraftRequest;
+pub use request::{DraftRequest, Limits};
 pub use shape::{
-    BudgetCut, ChildSampler, Cut, Draft, Limits, Plan, Planner, Shape, ShapeKind, UnknownShape,
-    Widths, YieldEstimate,
+    ChildSampler, Plan, Planner, Shape, ShapeKind, UnknownShape, Widths, YieldEstimate,
 };
 
 use crate::model::ForwardError;
 use crate::tree::{TokenId, TokenTree};
-
-/// Token that a drafter proposes as a child of a node.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Candidate {
-    /// Id in the target's vocabulary.
-    pub token: TokenId,
-    /// Drafter's probability of the token after the node. The candidates of one node sum to at most
-    /// 1.
-    pub q: f64,
-}
 
 /// Error of a drafter.
 #[derive(Debug, thiserror::Error)]

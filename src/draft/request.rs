@@ -1,9 +1,18 @@
 //! Request for one draft: everything that is decided before a drafter starts.
 
-use super::{CostModel, Limits};
+use super::cost_gate::CostModel;
 use crate::distribution::Sampling;
 use crate::model::Decoder;
 use crate::tree::TokenId;
+
+/// Limits on the size of a tree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Budget B: tokens of the verify pass, root included.
+    pub budget: usize,
+    /// Maximum depth of a node.
+    pub depth: usize,
+}
 
 /// Inputs of one draft: the text, the target, and what was decided before drafting.
 pub struct DraftRequest<'a> {

@@ -10,7 +10,7 @@ use anyhow::{Context, anyhow};
 
 use super::cost_cache::CostCache;
 use super::drafters::DrafterBuilder;
-use super::session::SessionError;
+use super::error::SessionError;
 use super::{EngineOptions, MAX_BUDGET, RunInfo, Session, Vocabulary};
 use crate::draft::ShapeKind;
 use crate::model::device::DeviceChoice;

@@ -15,6 +15,7 @@ mod drafters;
 mod driver;
 #[cfg(test)]
 mod driver_tests;
+mod error;
 #[cfg(test)]
 mod feedback_tests;
 mod load;
@@ -24,6 +25,7 @@ mod machine_load;
 mod options;
 mod outcome;
 mod pace;
+mod past_step;
 mod protocol;
 mod recording;
 #[cfg(test)]
@@ -40,11 +42,12 @@ mod vocabulary;
 
 pub(crate) use cost_cache::CostCache;
 pub use driver::{drive, spawn};
+pub use error::SessionError;
 pub(crate) use load::{Engine, load, load_each};
 pub use options::{EngineOptions, ErrorFormat, Prompt};
 pub use pace::Pace;
 pub use protocol::*;
 pub use recording::{EventReader, Recorded, Recorder, RunContext, entries};
-pub use session::{Session, SessionError};
+pub use session::Session;
 pub use settings::{AUTO_BUDGET, BadSetting, MAX_BUDGET};
 pub use vocabulary::{TextStream, Vocabulary};

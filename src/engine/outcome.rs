@@ -5,7 +5,7 @@
 
 use super::ceilings::CeilingTracker;
 use super::distributions::NodeDistributions;
-use super::session::SessionError;
+use super::error::SessionError;
 use super::vocabulary::Vocabulary;
 use crate::distribution::{Moments, NotFinite, Sampling};
 use crate::draft::{BudgetCut, Candidate, Cut, Draft};

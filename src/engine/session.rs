@@ -8,17 +8,17 @@ use std::time::Instant;
 
 use super::budget::{BudgetPolicy, BudgetRequest};
 use super::ceilings::CeilingTracker;
+use super::error::SessionError;
 use super::outcome::{VerifyOutcome, cut_nodes, describe_miss, evaluate_pass};
+use super::past_step::{PastContext, PastStep};
 use super::settings::BadSetting;
-use super::step_search::{PastContext, PastStep};
 use super::vocabulary::{TextStream, Vocabulary};
-use crate::distribution::NotFinite;
-use crate::draft::shape::{Limits, grow, grow_sampled};
+use crate::draft::shape::{grow, grow_sampled};
 use crate::draft::{
     Calibration, ChildSampler, CostModel, Draft, DraftError, DraftRequest, Drafter, DrafterInfo,
-    DrafterKind, Plan, Planner, Shape, VerifyFeedback,
+    DrafterKind, Limits, Plan, Planner, Shape, VerifyFeedback,
 };
-use crate::model::{Decoder, ForwardError, Logits, Node, Pass};
+use crate::model::{Decoder, Logits, Node, Pass};
 use crate::telemetry::{
     BudgetChoice, Ending, FluidBound, Miss, StageTimes, StepRecord, StepSettings, TreeRecord,
 };
@@ -36,41 +36,6 @@ const PREFILL: usize = 256;
 const DRAFTING: usize = 1 << 20;
 /// Index of the random number, at position 0, that places the oracle searches.
 const SEARCHING: usize = 1 << 21;
-
-/// Error that keeps a text from starting or continuing.
-#[derive(Debug, thiserror::Error)]
-pub enum SessionError {
-    /// The prompt has no token.
-    #[error("the prompt is empty: give at least one token of text")]
-    EmptyPrompt,
-    /// The prompt leaves no room for a generated token.
-    #[error(
-        "the prompt has {tokens} tokens, and the context holds {context}: one must be left for the answer"
-    )]
-    LongPrompt {
-        /// Length of the prompt in tokens.
-        tokens: usize,
-        /// Length of the context in tokens.
-        context: usize,
-    },
-    /// A setting is out of range or unavailable.
-    #[error(transparent)]
-    Setting(#[from] BadSetting),
-    /// The forward pass of the target failed.
-    #[error(transparent)]
-    Forward(#[from] ForwardError),
-    /// The logits of the target hold NaN or give no distribution.
-    #[error(transparent)]
-    NotFinite(#[from] NotFinite),
-    /// The drafter returned an error.
-    #[error("the drafter {kind} failed: {source}")]
-    Draft {
-        /// Kind of the drafter that failed.
-        kind: DrafterKind,
-        /// Underlying error of the drafter.
-        source: DraftError,
-    },
-}
 
 /// Text that is being generated.
 struct Text {

@@ -6,13 +6,15 @@
 
 use std::sync::Arc;
 
-use super::session::{Session, SessionError};
+use super::error::SessionError;
+use super::past_step::{PastContext, PastStep};
+use super::session::Session;
 use super::vocabulary::Vocabulary;
 use crate::distribution::{Sampling, TokenDist};
-use crate::draft::shape::{Limits, grow};
+use crate::draft::shape::grow;
 use crate::draft::{DraftError, DraftRequest, DrafterKind, OracleSearch, Plan, Shape};
 use crate::model::{Decoder, Node, Pass};
-use crate::telemetry::{OracleResult, OracleSearchState, OracleTree, StepSettings};
+use crate::telemetry::{OracleResult, OracleSearchState, OracleTree};
 use crate::theory::cost::CostCurve;
 use crate::theory::light::OracleCurve;
 use crate::tree::{TokenId, TokenTree};
@@ -25,34 +27,6 @@ const MOST_PASSES: usize = 512;
 const CURVE_PASSES: usize = 48;
 /// Mass that trees of other sizes may still gain when their search ends.
 const CURVE_TOLERANCE: f64 = 0.01;
-
-/// State of a step that a later search needs.
-#[derive(Clone, Debug)]
-pub(super) struct PastStep {
-    /// Length of the text in tokens before the step, root included.
-    pub position: usize,
-    /// Settings of the step.
-    pub settings: StepSettings,
-    /// Limits of the best tree.
-    ///
-    /// The budget is that of the settings as far as the context had room, and the depth reaches to
-    /// the end of the text.
-    pub limits: Limits,
-    /// E\[X | T\], the step's expected number of accepted tokens.
-    pub expected: f64,
-    /// Set if the step's tree is the drafter's best.
-    ///
-    /// That is a best-first tree at the full budget that wasn't cut afterwards.
-    pub best: bool,
-}
-
-/// Step of the current text, with the text before it.
-pub(super) struct PastContext<'a> {
-    pub prompt_id: &'a str,
-    /// Tokens before the step, its root last.
-    pub tokens: &'a [TokenId],
-    pub past: &'a PastStep,
-}
 
 /// Sizes of the trees that an oracle search covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,8 +4,9 @@
 
 use std::time::{Duration, Instant};
 
+use super::error::SessionError;
 use super::outcome::evaluate_pass;
-use super::session::{Session, SessionError};
+use super::session::Session;
 use crate::draft::Draft;
 use crate::model::{ForwardError, Node, Parent, Pass};
 use crate::theory::cost::CostCurve;

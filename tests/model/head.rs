@@ -1,6 +1,7 @@
 //! The shipped drafting heads, on the model that they were trained for.
 
-use speclight::draft::shape::{Limits, Plan, grow};
+use speclight::draft::Limits;
+use speclight::draft::shape::{Plan, grow};
 use speclight::draft::{Draft, DraftRequest, Drafter, Eagle, EarlyExit, Shape};
 use speclight::model::device::DeviceChoice;
 use speclight::model::{Decoder, Head, HeadForm, Logits, Model, Node, Parent, Pass};

@@ -2,8 +2,9 @@
 //! drafter; [`OracleSearch`] finds the oracle tree of one context pass by pass.
 
 use crate::draft::drafters::explore::{Explorer, candidates};
-use crate::draft::shape::Limits;
-use crate::draft::{Candidate, DraftError, DraftRequest, Drafter, DrafterInfo, DrafterKind};
+use crate::draft::{
+    Candidate, DraftError, DraftRequest, Drafter, DrafterInfo, DrafterKind, Limits,
+};
 use crate::model::Pass;
 use crate::theory::search::TreeSearch;
 use crate::tree::{TokenId, TokenTree};

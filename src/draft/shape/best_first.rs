@@ -1,6 +1,6 @@
 //! Best-first trees: the nodes with the largest path probabilities.
 
-use super::{Cut, Draft, WIDTH};
+use crate::draft::draft_tree::{Cut, Draft, WIDTH};
 use crate::draft::{Candidate, DraftError, DraftRequest, Drafter};
 use crate::theory::search::{FoundTree, TreeSearch};
 use crate::tree::TokenId;

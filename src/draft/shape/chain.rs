@@ -1,6 +1,6 @@
 //! Chains: one token per depth.
 
-use super::{Cut, Draft, WIDTH};
+use crate::draft::draft_tree::{Cut, Draft, WIDTH};
 use crate::draft::{DraftError, DraftRequest, Drafter};
 use crate::tree::TokenId;
 

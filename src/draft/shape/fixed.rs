@@ -68,9 +68,9 @@ impl FromStr for Widths {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::draft::shape::{Limits, Plan, Shape, grow};
+    use crate::draft::shape::{Plan, Shape, grow};
     use crate::draft::testing::Fixed;
-    use crate::draft::{Candidate, Draft, DraftRequest};
+    use crate::draft::{Candidate, Draft, DraftRequest, Limits};
     use crate::engine::testing::TableDecoder;
 
     fn grown(widths: Widths, budget: usize, depth: usize) -> (Draft, usize) {

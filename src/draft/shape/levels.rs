@@ -1,7 +1,7 @@
 //! Trees of a topology known in advance, grown depth by depth. The drafter is called once per
 //! depth.
 
-use super::{Cut, Draft, WIDTH};
+use crate::draft::draft_tree::{Cut, Draft, WIDTH};
 use crate::draft::{DraftError, DraftRequest, Drafter};
 use crate::tree::{TokenId, TokenTree};
 

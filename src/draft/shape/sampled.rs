@@ -1,19 +1,28 @@
 //! Trees whose children are sampled from the drafter's distribution. The topology does not depend
 //! on the sampled tokens, as lossless verification requires.
 
-use super::{ChildSampler, Cut, Draft, Limits, WIDTH};
+use crate::draft::draft_tree::{Cut, Draft, WIDTH};
+use crate::draft::request::Limits;
 use crate::draft::{DraftError, DraftRequest, Drafter};
 use crate::tree::TokenId;
-use crate::verify::Proposal;
+use crate::verify::{Proposal, Rule};
 
 /// Number of candidates requested per node, which form the distribution of its children. The
 /// probability mass beyond them, a few percent, is never drafted.
 const CANDIDATES_PER_NODE: usize = 64;
 
+/// Source of randomness for children that are sampled from the drafter's distribution.
+pub struct ChildSampler<'a> {
+    /// Rule by which the children are chosen, and later verified.
+    pub rule: Rule,
+    /// Returns the next uniform number in \[0, 1).
+    pub draw: &'a mut dyn FnMut() -> f64,
+}
+
 /// Grows a sampled tree of a topology that is known in advance.
 ///
 /// The r-th child sampled below a node at topology position `at` has position `child(at, r)`, or
-/// does not exist if that is `None`, as in [`super::levels::grow`]. ///
+/// does not exist if that is `None`, as in [`super::levels::grow`].
 /// The number of children of a node is fixed before the first of them is sampled, and none is
 /// dropped afterwards. Keeping or dropping a child because of its token would bias the tree in a
 /// way that rejection sampling can't correct.

@@ -1,7 +1,10 @@
 //! Static trees: best on average, by the acceptance rate of each child rank. The optimization is
 //! that of Sequoia (Chen et al. 2024, section 3.1).
 
-use super::{Cut, Draft, Limits, Shape, sampled};
+use super::kind::Shape;
+use super::sampled;
+use crate::draft::draft_tree::{Cut, Draft};
+use crate::draft::request::Limits;
 use crate::tree::TokenId;
 
 /// Maximum number of children of a node.
@@ -159,7 +162,7 @@ impl Planner {
                 };
                 let limits = Limits { budget, depth: budget };
                 let (expected, depth) =
-                    sampled::expected_yield(limits, shape.form(limits, &plan)?, &acceptance);
+                    sampled::expected_yield(limits, topology(shape, limits, &plan)?, &acceptance);
                 Some(YieldEstimate { budget, expected, depth })
             };
             let budgets = BUDGETS
@@ -232,6 +235,21 @@ impl Planner {
             (*weight, *accepted) = (*weight * KEEP, *accepted * KEEP)
         });
     }
+}
+
+/// Topology as a function from (parent's position, child's rank) to the child's position. The
+/// root has position 0. `None` if the topology depends on the drafter's probabilities.
+pub(super) fn topology(
+    shape: Shape,
+    limits: Limits,
+    plan: &Plan,
+) -> Option<impl Fn(usize, usize) -> Option<usize> + '_> {
+    let drafted = limits.budget.saturating_sub(1);
+    shape.can_be_sampled().then_some(move |at: usize, rank: usize| match shape {
+        Shape::Fixed(widths) => (rank < widths.width_at(at, drafted)).then_some(at + 1),
+        Shape::Static => plan.child(at, rank),
+        _ => (rank == 0).then_some(at + 1),
+    })
 }
 
 #[cfg(test)]

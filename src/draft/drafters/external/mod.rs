@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use crate::draft::shape::Limits;
-use crate::draft::{Candidate, DraftError, DraftRequest, Drafter, DrafterInfo, DrafterKind};
+use crate::draft::{
+    Candidate, DraftError, DraftRequest, Drafter, DrafterInfo, DrafterKind, Limits,
+};
 use crate::tree::{TokenId, TokenTree};
 use process::{NoAnswer, Process};
 
