@@ -171,6 +171,40 @@ fn byte_level_tokens_are_those_of_tiktoken() {
     agree(&byte_level().read().unwrap(), &golden().llama3.cases);
 }
 
+/// Against llama.cpp's ids, with merges that go beyond words wherever a rule does not split.
+#[test]
+fn words_are_those_of_llama_cpp_for_each_rule() {
+    #[derive(serde::Deserialize)]
+    struct Words {
+        tokens: Vec<String>,
+        merges: Vec<String>,
+        texts: Vec<String>,
+        kinds: Vec<Kind>,
+    }
+    #[derive(serde::Deserialize)]
+    struct Kind {
+        names: Vec<String>,
+        ids: Vec<Vec<TokenId>>,
+    }
+    let words: Words =
+        serde_json::from_str(include_str!("../../../tests/data/words.json")).unwrap();
+    let names: usize = words.kinds.iter().map(|kind| kind.names.len()).sum();
+    assert!(names >= 50 && words.kinds.len() >= 12);
+    for kind in &words.kinds {
+        for name in &kind.names {
+            let keys = Keys::default()
+                .string("model", "gpt2")
+                .string("pre", name)
+                .strings("tokens", &words.tokens)
+                .strings("merges", &words.merges);
+            let tokenizer = keys.read().unwrap();
+            for (text, ids) in words.texts.iter().zip(&kind.ids) {
+                assert_eq!(tokenizer.encode(text, false).unwrap(), *ids, "{name}: {text:?}");
+            }
+        }
+    }
+}
+
 #[test]
 fn special_tokens_are_parsed_on_demand_and_add_nothing() {
     let tokens = ["<s>", "</s>", "a", "b", "ab", "<tool>", "<|im_end|>"];
