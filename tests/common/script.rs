@@ -75,6 +75,7 @@ pub fn info() -> RunInfo {
         quantisation: "Q4_1".into(),
         device: "cpu (avx2, 2 threads)".into(),
         context: 8192,
+        cache_bytes: 94_371_840,
         vocabulary: 49152,
         drafters: ["none", "ngram", "early-exit"].map(DrafterKind::from).to_vec(),
         drafter_costs: ["nothing", "a look into the text so far", "10 of 30 layers a depth"]

@@ -120,6 +120,14 @@ pub fn speed(state: &State, pen: &mut Pen) {
             y += 1;
         }
     }
+    // Memory is shown where a plot still fits below it.
+    if let Some(line) = caches(state)
+        && height >= y + 7
+        && pen.measure(&line) + 2 <= width
+    {
+        pen.text(1, y, &line, Role::Label);
+        y += 1;
+    }
     // Plots take the remaining rows: by budget, and also by step if both fit.
     let (rest, gap) = (height.saturating_sub(y), usize::from(height >= y + 8));
     if rest < 5 {
@@ -149,6 +157,12 @@ fn verified(state: &State) -> Option<(usize, bool)> {
         Some(choice) => (choice.kept + 1, true),
         None => (record.settings.budget, false),
     })
+}
+
+/// Returns the memory of the caches of keys and values in words, if known.
+fn caches(state: &State) -> Option<String> {
+    let bytes = state.info.cache_bytes;
+    (bytes > 0).then(|| format!("key and value caches {:.0} MB", bytes as f64 / 1e6))
 }
 
 /// Returns the cost of a pass in words, longest form first.
