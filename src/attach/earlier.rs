@@ -141,7 +141,8 @@ fn hash(address: &Address) -> String {
     hex(&Sha256::digest(address.as_str())[..16])
 }
 
-fn file(cache: &Path, address: &Address) -> PathBuf {
+/// Path of the file for the server at `address`.
+pub(crate) fn file(cache: &Path, address: &Address) -> PathBuf {
     cache.join("probes").join(format!("{}.json", hash(address)))
 }
 

@@ -219,7 +219,7 @@ pub struct Estimates {
 
 impl Estimates {
     /// Returns mu, mu2 and the ceilings, which come from distributions rather than chain marks.
-    pub(super) fn of_distributions(&self) -> [Option<Estimate>; 8] {
+    pub(crate) fn of_distributions(&self) -> [Option<Estimate>; 8] {
         [
             self.mu,
             self.mu2,

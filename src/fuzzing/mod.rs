@@ -61,6 +61,7 @@ targets! {
     head: 2000,
     hub_answer: 2000,
     import: 4000,
+    kept_probe: 4000,
     models_toml: 4000,
     pass_costs: 4000,
     plot_table: 500,

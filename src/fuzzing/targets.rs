@@ -8,9 +8,10 @@ use half::f16;
 use sha2::{Digest, Sha256};
 
 use super::hub::{MemoryHub, NoNames, TOKEN};
+use crate::attach::earlier::{self, Earlier};
 use crate::attach::import::Imported;
 use crate::attach::lines::AttachSummaryLine;
-use crate::attach::{self, Counters};
+use crate::attach::{self, Address, Counters, Identity};
 use crate::cli::bench::{read_report, text as bench_text};
 use crate::cli::plot::draw;
 use crate::cli::prompts;
@@ -298,6 +299,29 @@ pub fn pass_costs(bytes: &[u8], _: &Path) -> bool {
     assert!(kept <= 3 && rate >= 0.0, "{kept} {rate}");
     let _ = costs.is_plausible();
     true
+}
+
+/// Figures of the last probe of a server, kept in the cache folder.
+pub fn kept_probe(bytes: &[u8], folder: &Path) -> bool {
+    let address = Address::parse("http://127.0.0.1:8080").expect("an address");
+    let path = earlier::file(folder, &address);
+    std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+    std::fs::write(&path, bytes).expect("a file in the scratch folder");
+    match earlier::read(folder, &address, attach::Engine::LlamaServer, &Identity::default()) {
+        Earlier::None => panic!("a file that is there was not found"),
+        Earlier::Stale(line) => {
+            check_line(&line);
+            false
+        }
+        Earlier::Found(probe) => {
+            check_line(&probe.local_date());
+            check_line(&probe.utc_date());
+            for estimate in probe.estimates.of_distributions().into_iter().flatten() {
+                assert!(estimate.value >= 0.0, "{estimate:?}");
+            }
+            true
+        }
+    }
 }
 
 /// Texts that a head is trained on.
