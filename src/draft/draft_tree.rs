@@ -46,14 +46,14 @@ pub struct Draft {
     /// Candidates proposed below nodes of the tree that are not in it.
     pub cut: Vec<Cut>,
     /// True for each tree node below which candidates were requested.
-    pub asked: Vec<bool>,
+    pub expanded: Vec<bool>,
     /// Distributions from which the children of each node were sampled. Empty if the children are
     /// the drafter's best candidates.
     pub proposals: Vec<Proposal>,
     /// Rule by which the children were chosen and will be verified.
     pub rule: Rule,
-    /// First nodes that [`Draft::truncate`] left out, in tree order. The parent of each is in the tree
-    /// or comes before it in this list.
+    /// First nodes that [`Draft::truncate`] left out, in tree order. The parent of each is in the
+    /// tree or comes before it in this list.
     pub budget_cut: Vec<BudgetCut>,
 }
 
@@ -63,7 +63,7 @@ impl Draft {
         Draft {
             tree: TokenTree::new(root),
             cut: Vec::new(),
-            asked: vec![false],
+            expanded: vec![false],
             proposals: Vec::new(),
             rule: Rule::Match,
             budget_cut: Vec::new(),
@@ -88,17 +88,17 @@ impl Draft {
         }
         self.cut.retain(|cut| cut.parent <= drafted);
         self.tree.truncate(drafted + 1);
-        self.asked.truncate(drafted + 1);
+        self.expanded.truncate(drafted + 1);
     }
 
-    /// Clears `asked` for nodes below which nothing was proposed. A drafter that runs a model
+    /// Clears `expanded` for nodes below which nothing was proposed. A drafter that runs a model
     /// always has candidates, unless its cost gate skipped the pass.
-    pub fn clear_unanswered(&mut self) {
+    pub fn clear_unexpanded(&mut self) {
         for node in 0..self.tree.len() {
             if self.tree.children(node).next().is_none()
                 && self.cut.iter().all(|cut| cut.parent != node)
             {
-                self.asked[node] = false;
+                self.expanded[node] = false;
             }
         }
     }

@@ -23,7 +23,23 @@ const GROWTH: usize = 20;
 /// report, or than this if that is larger.
 const FIRST_LENGTH: usize = 64;
 /// Lower bounds in nats of the entropy classes: nearly certain, in between, wide open.
-const KINDS: [f64; 3] = [0.0, 0.25, 1.5];
+const ENTROPY_CLASSES: [f64; 3] = [0.0, 0.25, 1.5];
+
+/// Condition under which the fluid bound for every budget is reported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FluidReport {
+    /// Once the pool holds half as many positions more than at the last report.
+    Spaced,
+    /// Once the pool holds any position more than at the last report, as at the end of a text.
+    AnyNewPosition,
+}
+
+impl FluidReport {
+    /// Returns the condition after a step, which may have ended the text.
+    pub(crate) fn after_step(ended: bool) -> Self {
+        if ended { FluidReport::AnyNewPosition } else { FluidReport::Spaced }
+    }
+}
 
 /// Pool of observed distributions, and the ceilings computed from it.
 #[derive(Clone, Debug)]
@@ -33,7 +49,7 @@ pub(super) struct CeilingTracker {
     ///
     /// This way the vocabulary is scanned once for all pools.
     one: Pool,
-    kinds: [Pool; KINDS.len()],
+    kinds: [Pool; ENTROPY_CLASSES.len()],
     greedy: bool,
     /// Latest evaluation for each budget: the automatic budget's trees change size at every step.
     latest: BTreeMap<usize, Evaluated>,
@@ -41,7 +57,7 @@ pub(super) struct CeilingTracker {
     blocks: StepUnits,
     reached: Option<ReachedIntervals>,
     /// Number of positions when the full curve was last reported.
-    told: usize,
+    reported: usize,
     /// Drafted nodes and steps since the settings last changed.
     drafted: usize,
     steps: usize,
@@ -59,7 +75,7 @@ struct Evaluated {
 /// Returns true if a mean has left the interval that was computed last.
 ///
 /// Compares the mean of E\[X | T\], and its ratio to the fluid bound.
-fn left(reached: &ReachedIntervals, mean: f64, fluid: f64) -> bool {
+fn is_outside(reached: &ReachedIntervals, mean: f64, fluid: f64) -> bool {
     let outside = |interval: Option<Interval>, value: f64| {
         interval.is_some_and(|i| value < i.low || i.high < value)
     };
@@ -67,17 +83,17 @@ fn left(reached: &ReachedIntervals, mean: f64, fluid: f64) -> bool {
 }
 
 impl CeilingTracker {
-    /// Creates an empty pool for distributions under `warp`.
-    pub fn new(warp: &Sampling) -> Self {
+    /// Creates an empty pool for distributions under `sampling`.
+    pub fn new(sampling: &Sampling) -> Self {
         Self {
             pool: Pool::new(),
             one: Pool::new(),
             kinds: Default::default(),
-            greedy: warp.greedy(),
+            greedy: sampling.greedy(),
             latest: BTreeMap::new(),
             blocks: StepUnits::default(),
             reached: None,
-            told: 0,
+            reported: 0,
             drafted: 0,
             steps: 0,
             at_mean: None,
@@ -92,16 +108,19 @@ impl CeilingTracker {
     }
 
     /// Adds the distribution of one generated position, with its moments.
-    pub fn add(&mut self, law: &TokenDist, moments: Moments) {
-        let kind = KINDS.partition_point(|&from| from <= moments.entropy).clamp(1, KINDS.len()) - 1;
+    pub fn add(&mut self, dist: &TokenDist, moments: Moments) {
+        let kind = ENTROPY_CLASSES
+            .partition_point(|&from| from <= moments.entropy)
+            .clamp(1, ENTROPY_CLASSES.len())
+            - 1;
         let pools = [&mut self.pool, &mut self.kinds[kind], self.blocks.pool()];
         if self.greedy {
             // A single token holds all the mass, so that scanning is cheap.
-            pools.into_iter().for_each(|pool| pool.add(law, moments));
+            pools.into_iter().for_each(|pool| pool.add(dist, moments));
             return;
         }
         self.one.clear();
-        self.one.add(law, moments);
+        self.one.add(dist, moments);
         for pool in pools {
             pool.absorb(&self.one, 1);
         }
@@ -138,7 +157,8 @@ impl CeilingTracker {
         // the newest mean has left its interval.
         let due = steps
             >= self.reached.map_or(MIN_INTERVAL_STEPS, |reached| reached.steps + reached.steps / 2);
-        if counts && (due || self.reached.is_some_and(|reached| left(&reached, mean, fluid))) {
+        if counts && (due || self.reached.is_some_and(|reached| is_outside(&reached, mean, fluid)))
+        {
             let found = self.blocks.resample(drafted, fluid);
             self.reached = Some(ReachedIntervals {
                 steps,
@@ -206,15 +226,18 @@ impl CeilingTracker {
 
     /// Returns the fluid bound for every budget, if a new report is due.
     ///
-    /// `now` makes any new position sufficient. The bounds of the entropy classes are for budget
-    /// B = `budget`. Takes a few milliseconds, so call it between steps.
-    pub fn full_report(&mut self, budget: usize, now: bool) -> Option<FluidBound> {
-        let (positions, before) = (self.pool.positions(), self.told.max(FIRST_LENGTH));
-        let due = if now { positions > self.told } else { positions >= before + before / 2 };
+    /// The bounds of the entropy classes are for budget B = `budget`. Takes a few milliseconds, so
+    /// call it between steps.
+    pub fn full_report(&mut self, budget: usize, report: FluidReport) -> Option<FluidBound> {
+        let (positions, before) = (self.pool.positions(), self.reported.max(FIRST_LENGTH));
+        let due = match report {
+            FluidReport::Spaced => positions >= before + before / 2,
+            FluidReport::AnyNewPosition => positions > self.reported,
+        };
         if !due {
             return None;
         }
-        self.told = positions;
+        self.reported = positions;
         let kind = |(pool, entropy_from): (&Pool, f64)| EntropyClassBound {
             entropy_from,
             share: pool.positions() as f64 / positions as f64,
@@ -225,7 +248,7 @@ impl CeilingTracker {
         Some(FluidBound {
             positions,
             curve,
-            kinds: self.kinds.iter().zip(KINDS).map(kind).collect(),
+            kinds: self.kinds.iter().zip(ENTROPY_CLASSES).map(kind).collect(),
         })
     }
 }

@@ -15,6 +15,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, TryRecvError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use super::ceilings::FluidReport;
 use super::load::{Engine, load};
 use super::machine_load::LoadWatch;
 use super::step_search::StepSearch;
@@ -373,7 +374,7 @@ impl Driver<'_> {
             self.search_now(step)?;
         }
         let ending = self.engine.session.ending();
-        if let Some(fluid) = self.engine.session.fluid(ending.is_some()) {
+        if let Some(fluid) = self.engine.session.fluid(FluidReport::after_step(ending.is_some())) {
             self.send(Event::Fluid(Arc::new(fluid)))?;
         }
         // Before the text is reported as ended, since these measurements belong to it.

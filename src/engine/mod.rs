@@ -40,6 +40,7 @@ pub(crate) mod testing;
 mod timing;
 mod vocabulary;
 
+pub use ceilings::FluidReport;
 pub(crate) use cost_cache::CostCache;
 pub use driver::{drive, spawn};
 pub use error::SessionError;

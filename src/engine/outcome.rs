@@ -22,7 +22,7 @@ use crate::verify::{
 
 /// For each node, its reach probability and the acceptance probabilities of its children.
 ///
-/// The latter are given that the node is reached: see [`VerifyOutcome::chances`].
+/// The latter are given that the node is reached: see [`VerifyOutcome::child_acceptance`].
 type NodeAcceptances = Vec<(f64, Vec<f64>)>;
 
 /// Outcome of one verify pass.
@@ -39,12 +39,12 @@ pub(super) struct VerifyOutcome {
     pub bonus_rank: usize,
     /// Candidates left out below nodes of the accepted path, with the target's p.
     pub left_out: Vec<(Cut, f64)>,
-    /// Statistics of each node of a sampled tree that the drafter was asked about.
+    /// Statistics of each node of a sampled tree that the drafter expanded.
     ///
     /// Holds the probability that the node is reached and, given that, the expected probability
     /// that its first child is accepted, its second and so on. Under recursive rejection there is
     /// one more entry than children, for one child more. Empty unless children were sampled.
-    pub chances: NodeAcceptances,
+    pub child_acceptance: NodeAcceptances,
     /// Overlap of p and q at the nodes of the accepted path.
     pub overlap: Vec<Overlap>,
     /// Ceiling of the verification rule below the root; only for sampled trees.
@@ -65,24 +65,24 @@ const LISTED: usize = 5;
 /// If a distribution does not exist, or the device fails.
 pub(super) fn evaluate_pass(
     target: &dyn Decoder,
-    warp: Sampling,
+    sampling: Sampling,
     draft: &Draft,
-    draws: &TextRandom,
+    random: &TextRandom,
     position: usize,
     observed: &mut CeilingTracker,
 ) -> Result<VerifyOutcome, SessionError> {
     let tree: &TokenTree = &draft.tree;
-    let mut laws = NodeDistributions::new(target, warp, tree)?;
-    let (drawn, rule) = (!draft.proposals.is_empty(), draft.rule);
-    let verdict = if drawn {
-        let law = |node: usize| laws.sampled(node).cloned();
-        let draw = |depth: usize, n: usize| draws.nth_uniform(position + depth, n);
+    let mut dists = NodeDistributions::new(target, sampling, tree)?;
+    let (sampled_tree, rule) = (!draft.proposals.is_empty(), draft.rule);
+    let verdict = if sampled_tree {
+        let dist = |node: usize| dists.sampled(node).cloned();
+        let draw = |depth: usize, n: usize| random.nth_uniform(position + depth, n);
         match rule {
-            Rule::Block => verify_block(tree, &draft.proposals, law, draw)?,
-            _ => verify_rejection(tree, &draft.proposals, law, draw)?,
+            Rule::Block => verify_block(tree, &draft.proposals, dist, draw)?,
+            _ => verify_rejection(tree, &draft.proposals, dist, draw)?,
         }
     } else {
-        verify(tree, |node| laws.sampled(node).cloned(), |depth| draws.uniform(position + depth))?
+        verify(tree, |node| dists.sampled(node).cloned(), |depth| random.uniform(position + depth))?
     };
     let mut record = TreeRecord {
         tokens: tree.tokens().to_vec(),
@@ -101,28 +101,28 @@ pub(super) fn evaluate_pass(
     };
     for i in tree.nodes() {
         let (parent, token) = (tree.parent(i).unwrap_or(0), tree.token(i));
-        let told = laws.child_stats(parent, i, token)?;
-        (record.p[i], record.p_plain[i], record.rank[i]) = (told.p, told.p_plain, told.rank);
+        let stats = dists.child_stats(parent, i, token)?;
+        (record.p[i], record.p_plain[i], record.rank[i]) = (stats.p, stats.p_plain, stats.rank);
     }
-    let (accept, chances) = match rule {
-        _ if !drawn => (record.p.clone(), Vec::new()),
-        Rule::Block => accept_block(draft, &mut laws)?,
-        _ => accept(draft, &mut laws)?,
+    let (accept, child_acceptance) = match rule {
+        _ if !sampled_tree => (record.p.clone(), Vec::new()),
+        Rule::Block => block_acceptance_probabilities(draft, &mut dists)?,
+        _ => acceptance_probabilities(draft, &mut dists)?,
     };
     record.accept = accept;
     let mut entropy = Vec::with_capacity(verdict.emitted.len());
     let mut at = 0;
     for (depth, &token) in verdict.emitted.iter().enumerate() {
-        let law = laws.sampled(at)?;
-        let (moments, p) = (law.moments(), law.p(token));
-        observed.add(law, moments);
+        let dist = dists.sampled(at)?;
+        let (moments, p) = (dist.moments(), dist.p(token));
+        observed.add(dist, moments);
         let plain: Moments =
-            if warp == Sampling::PLAIN { moments } else { laws.plain_moments(at)? };
+            if sampling == Sampling::PLAIN { moments } else { dists.plain_moments(at)? };
         let next = verdict.path.get(depth).copied();
         let p_plain = match next {
-            _ if warp == Sampling::PLAIN => p,
+            _ if sampling == Sampling::PLAIN => p,
             Some(node) => record.p_plain[node],
-            None => laws.plain_probability(at, token)?,
+            None => dists.plain_probability(at, token)?,
         };
         entropy.push(PositionEntropy { sampled: moments, plain, p, p_plain: Some(p_plain) });
         at = next.unwrap_or(at);
@@ -130,19 +130,21 @@ pub(super) fn evaluate_pass(
     let mut left = Vec::with_capacity(draft.cut.len());
     for cut in draft.cut.iter().filter(|cut| cut.parent == 0 || verdict.path.contains(&cut.parent))
     {
-        left.push((*cut, laws.sampled(cut.parent)?.p(cut.candidate.token)));
+        left.push((*cut, dists.sampled(cut.parent)?.p(cut.candidate.token)));
     }
-    let bonus_rank = laws.sampled(verdict.last_accepted())?.rank(verdict.bonus());
-    let tried = tree.len() > 1 || draft.asked.first() == Some(&true);
-    let target_best = if tried { laws.best(verdict.last_accepted(), LISTED)? } else { Vec::new() };
+    let bonus_rank = dists.sampled(verdict.last_accepted())?.rank(verdict.bonus());
+    let tried = tree.len() > 1 || draft.expanded.first() == Some(&true);
+    let target_best = if tried { dists.best(verdict.last_accepted(), LISTED)? } else { Vec::new() };
     let expected_accepted = tree.expected_accepted(|i| record.acceptance(i));
     let (mut overlap, mut rule_ceiling) = (Vec::new(), None);
-    for node in std::iter::once(0).chain(verdict.path.iter().copied()).filter(|_| !warp.greedy()) {
-        let law = laws.sampled(node)?;
+    for node in
+        std::iter::once(0).chain(verdict.path.iter().copied()).filter(|_| !sampling.greedy())
+    {
+        let dist = dists.sampled(node)?;
         let tokens: Vec<(f64, f64)> =
-            proposed(draft, node).into_iter().map(|(token, q)| (law.p(token), q)).collect();
+            proposed(draft, node).into_iter().map(|(token, q)| (dist.p(token), q)).collect();
         overlap.extend(Overlap::from_candidates(node, &tokens));
-        if node == 0 && drawn && !tokens.is_empty() {
+        if node == 0 && sampled_tree && !tokens.is_empty() {
             let drafts = tree.children(0).count();
             let ceiling = match rule {
                 Rule::Match => None,
@@ -164,7 +166,7 @@ pub(super) fn evaluate_pass(
         expected_accepted,
         bonus_rank,
         left_out: left,
-        chances,
+        child_acceptance,
         overlap,
         rule_ceiling,
         target_best,
@@ -194,44 +196,44 @@ fn proposed(draft: &Draft, node: usize) -> Vec<(TokenId, f64)> {
 /// Returns acceptance probabilities of a sampled tree under recursive rejection.
 ///
 /// The first part holds for each node the probability that it is accepted given that its parent is
-/// (1 for the root). The second part is [`VerifyOutcome::chances`].
-fn accept(
+/// (1 for the root). The second part is [`VerifyOutcome::child_acceptance`].
+fn acceptance_probabilities(
     draft: &Draft,
-    laws: &mut NodeDistributions,
+    dists: &mut NodeDistributions,
 ) -> Result<(Vec<f64>, NodeAcceptances), NotFinite> {
     let tree = &draft.tree;
     let mut accept = vec![1.0; tree.len()];
     let mut reach = vec![1.0; tree.len()];
-    let mut chances = Vec::new();
-    for node in (0..tree.len()).filter(|&node| draft.asked[node]) {
-        let law = laws.sampled(node)?;
-        let mut rejection = Rejection::new(&draft.proposals[node], |token| law.p(token));
-        let (mut stays, mut expected) = (1.0, Vec::new());
+    let mut child_acceptance = Vec::new();
+    for node in (0..tree.len()).filter(|&node| draft.expanded[node]) {
+        let dist = dists.sampled(node)?;
+        let mut rejection = Rejection::new(&draft.proposals[node], |token| dist.p(token));
+        let (mut none_accepted, mut expected) = (1.0, Vec::new());
         for child in tree.children(node) {
-            expected.push(stays * rejection.expected_acceptance());
+            expected.push(none_accepted * rejection.expected_acceptance());
             let chance = rejection.accept_probability().unwrap_or(0.0);
-            accept[child] = stays * chance;
+            accept[child] = none_accepted * chance;
             reach[child] = reach[node] * accept[child];
-            stays *= 1.0 - chance;
+            none_accepted *= 1.0 - chance;
             rejection.reject();
         }
-        expected.push(stays * rejection.expected_acceptance());
-        chances.push((reach[node], expected));
+        expected.push(none_accepted * rejection.expected_acceptance());
+        child_acceptance.push((reach[node], expected));
     }
-    Ok((accept, chances))
+    Ok((accept, child_acceptance))
 }
 
 /// Returns acceptance probabilities of a sampled chain under block verification.
 ///
-/// As [`accept`], where the probability at depth i is P(accepted >= i | chain) over P(accepted >=
-/// i - 1 | chain).
-fn accept_block(
+/// As [`acceptance_probabilities`], where the probability at depth i is P(accepted >= i | chain)
+/// over P(accepted >= i - 1 | chain).
+fn block_acceptance_probabilities(
     draft: &Draft,
-    laws: &mut NodeDistributions,
+    dists: &mut NodeDistributions,
 ) -> Result<(Vec<f64>, NodeAcceptances), NotFinite> {
     let block =
-        BlockAcceptance::new(&draft.tree, &draft.proposals, |node| laws.sampled(node).cloned())?;
-    let (mut accept, mut chances) = (vec![1.0; draft.tree.len()], Vec::new());
+        BlockAcceptance::new(&draft.tree, &draft.proposals, |node| dists.sampled(node).cloned())?;
+    let (mut accept, mut child_acceptance) = (vec![1.0; draft.tree.len()], Vec::new());
     let survival = block.survival();
     for (&node, pair) in block.nodes()[1..].iter().zip(survival.windows(2)) {
         accept[node] = if pair[0] > 0.0 { (pair[1] / pair[0]).min(1.0) } else { 0.0 };
@@ -239,11 +241,11 @@ fn accept_block(
     for ((&node, &reach), expected) in
         block.nodes().iter().zip(block.reach()).zip(block.conditional_acceptance())
     {
-        if draft.asked[node] {
-            chances.push((reach, vec![expected]));
+        if draft.expanded[node] {
+            child_acceptance.push((reach, vec![expected]));
         }
     }
-    Ok((accept, chances))
+    Ok((accept, child_acceptance))
 }
 
 /// Returns the drafted nodes that the budget left out, for the record.
@@ -291,7 +293,7 @@ pub(super) fn describe_miss(
     };
     let last = record.path.last().copied().unwrap_or(0);
     let (q, draft_rank) = (draft.cut_q(last, record.bonus), draft.cut_rank(last, record.bonus));
-    let (asked, rank) = (draft.asked.get(last).is_some_and(|&asked| asked), record.bonus_rank);
+    let (asked, rank) = (draft.expanded.get(last).is_some_and(|&asked| asked), record.bonus_rank);
     let pi = record.entropy.iter().map(|e| e.p).product::<f64>();
     let size = record.settings.ceiling_size(record.tree.tokens.len());
     // If more likely siblings alone fill the tree, an oracle misses the token for certain. The

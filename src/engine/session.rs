@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::budget::{BudgetPolicy, BudgetRequest};
-use super::ceilings::CeilingTracker;
+use super::ceilings::{CeilingTracker, FluidReport};
 use super::error::SessionError;
 use super::outcome::{VerifyOutcome, cut_nodes, describe_miss, evaluate_pass};
 use super::past_step::{PastContext, PastStep};
@@ -426,7 +426,7 @@ impl Session {
         let emitted_text = self.commit(text, &outcome.verdict)?;
         let tree = &drafted.draft.tree;
         let feedback = VerifyFeedback::new(tree, &outcome.tree.p, &outcome.left_out);
-        let acceptances = std::mem::take(&mut outcome.chances);
+        let acceptances = std::mem::take(&mut outcome.child_acceptance);
         let mut record = self.record(text, &drafted, outcome, emitted_text);
         self.learn(&drafted.draft, &record, &feedback, acceptances);
         record.time = StageTimes {
@@ -463,7 +463,7 @@ impl Session {
             }
         };
         if budget.cost_model.is_some() && info.runs_model() {
-            draft.clear_unanswered();
+            draft.clear_unexpanded();
         }
         let seconds = began.elapsed().as_secs_f64();
         let choice = self.budget.choose(&budget, &self.calibration, &mut draft, seconds);
@@ -595,7 +595,7 @@ impl Session {
 
     /// Passes the outcome of the step to the drafter, the planner and the calibration.
     ///
-    /// `acceptances` is [`VerifyOutcome::chances`].
+    /// `acceptances` is [`VerifyOutcome::child_acceptance`].
     fn learn(
         &mut self,
         draft: &Draft,
@@ -652,13 +652,13 @@ impl Session {
 
     /// Returns the fluid bound for every budget, if a new report is due.
     ///
-    /// `now` makes any new position sufficient. Takes a few milliseconds. Returns `None` for
-    /// sampled trees, for which the bound doesn't hold.
-    pub fn fluid(&mut self, now: bool) -> Option<FluidBound> {
+    /// Takes a few milliseconds. Returns `None` for sampled trees, for which the bound doesn't
+    /// hold.
+    pub fn fluid(&mut self, report: FluidReport) -> Option<FluidBound> {
         if self.settings.samples_trees() {
             None
         } else {
-            self.observed.full_report(self.settings.budget, now)
+            self.observed.full_report(self.settings.budget, report)
         }
     }
 

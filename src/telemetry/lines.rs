@@ -161,7 +161,7 @@ mod tests {
     use super::*;
     use crate::draft::{Drafter, Ngram, NoDraft};
     use crate::engine::testing::TableDecoder;
-    use crate::engine::{Session, Vocabulary};
+    use crate::engine::{FluidReport, Session, Vocabulary};
     use crate::telemetry::Tally;
     use crate::telemetry::testing::invalid_variants;
     use crate::theory::cost::CostCurve;
@@ -252,7 +252,7 @@ mod tests {
             tally.end_text();
             let plain = (temperature > 0.0).then_some(9.0);
             if temperature > 0.0 {
-                let fluid = session.fluid(true);
+                let fluid = session.fluid(FluidReport::AnyNewPosition);
                 assert_eq!(fluid.is_some(), verify == Rule::Match);
                 fluid.iter().for_each(|fluid| tally.fluid(fluid));
                 tally.cost(&CostCurve::new(vec![(1, 1.0), (8, 2.0)]).unwrap());

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::draft::{Drafter, Eagle, EarlyExit, Shape};
-use crate::engine::{Session, Vocabulary};
+use crate::engine::{FluidReport, Session, Vocabulary};
 use crate::model::{Decoder, Head, HeadForm, Model};
 use crate::telemetry::{LightTally, StepSettings, Tally};
 use crate::train::{Corpus, DraftPerformance};
@@ -80,7 +80,8 @@ impl DraftTrial {
         let greedy = self.decode(&mut session, greedy, &mut LightTally::default())?;
         let mut light = LightTally::default();
         let sampled = self.decode(&mut session, sampling, &mut light)?;
-        let curve = session.fluid(true).map(|fluid| fluid.curve).unwrap_or_default();
+        let curve =
+            session.fluid(FluidReport::AnyNewPosition).map(|fluid| fluid.curve).unwrap_or_default();
         Ok(DraftPerformance {
             greedy_tokens_per_step: greedy.summary(None).tokens_per_step,
             expected_accepted: sampled.summary(None).expected_accepted_mean,

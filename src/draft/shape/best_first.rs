@@ -28,12 +28,12 @@ pub(super) fn grow(
             proposed.into_iter().map(|list| list.into_iter().map(|c| (c.token, c.q))),
         );
     }
-    let FoundTree { tree, unused, expanded: asked } = search.found();
+    let FoundTree { tree, unused, expanded } = search.found();
     let cut = unused.into_iter().map(|left_out| Cut {
         parent: left_out.parent,
         candidate: Candidate { token: left_out.token, q: left_out.p },
     });
-    Ok(Draft { tree, cut: cut.collect(), asked, ..Draft::root_only(root) })
+    Ok(Draft { tree, cut: cut.collect(), expanded, ..Draft::root_only(root) })
 }
 
 #[cfg(test)]
@@ -111,8 +111,8 @@ mod tests {
             }
             // Growing is deterministic, and cut candidates are not in the tree.
             prop_assert_eq!(&grown(&table, budget, depth).0, &draft);
-            prop_assert_eq!(draft.asked.len(), tree.len());
-            prop_assert!(tree.nodes().all(|i| draft.asked[tree.parent(i).unwrap()]), "a child of a node that nobody asked about");
+            prop_assert_eq!(draft.expanded.len(), tree.len());
+            prop_assert!(tree.nodes().all(|i| draft.expanded[tree.parent(i).unwrap()]), "a child of a node that is not expanded");
             for cut in &draft.cut {
                 prop_assert!(tree.child(cut.parent, cut.candidate.token).is_none());
                 prop_assert_eq!(draft.cut_q(cut.parent, cut.candidate.token), Some(cut.candidate.q));

@@ -15,13 +15,13 @@ pub(super) fn grow(
     let mut draft = Draft::root_only(root);
     let mut at = 0;
     while draft.tree.len() < limits.budget && draft.tree.depth(at) < limits.depth {
-        draft.asked[at] = true;
+        draft.expanded[at] = true;
         let proposed = drafter.propose(request, &draft.tree, &[at], WIDTH)?;
         let mut candidates = proposed.into_iter().flatten().filter(|c| c.q > 0.0);
         let Some(best) = candidates.next() else { break };
         draft.cut.extend(candidates.map(|candidate| Cut { parent: at, candidate }));
         at = draft.tree.push(at, best.token, best.q.min(1.0));
-        draft.asked.push(false);
+        draft.expanded.push(false);
     }
     Ok(draft)
 }
@@ -62,8 +62,8 @@ mod tests {
                 // The last node is only passed to the drafter if the chain ended for lack of
                 // candidates.
                 assert!(
-                    draft.asked[..drafted].iter().all(|&asked| asked)
-                        && draft.asked[drafted] == (drafted == 5)
+                    draft.expanded[..drafted].iter().all(|&expanded| expanded)
+                        && draft.expanded[drafted] == (drafted == 5)
                 );
             }
         }

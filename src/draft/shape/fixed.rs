@@ -103,7 +103,7 @@ mod tests {
         let pi = cut.tree.path_products(|i| cut.tree.q(i));
         assert_eq!(pi, [1.0, 0.5, 0.25, 0.25, 0.125, 0.125]);
         assert_eq!(
-            (cut.asked[..].to_vec(), cut.tree.parent(3)),
+            (cut.expanded[..].to_vec(), cut.tree.parent(3)),
             (vec![true, true, true, false, true, false], Some(1))
         );
         assert_eq!(cut.cut_q(1, 2), Some(0.125));

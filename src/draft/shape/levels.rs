@@ -33,7 +33,7 @@ pub(super) fn grow(
         let proposed = drafter.propose(request, &draft.tree, &nodes, width)?;
         let mut next = Vec::new();
         for (&(node, at, path), candidates) in level.iter().zip(proposed) {
-            draft.asked[node] = true;
+            draft.expanded[node] = true;
             for (rank, candidate) in candidates.into_iter().filter(|c| c.q > 0.0).enumerate() {
                 let q = candidate.q.min(1.0);
                 match child(at, rank) {
@@ -50,7 +50,7 @@ pub(super) fn grow(
         next.truncate(room);
         level = (next.into_iter())
             .map(|(parent, candidate, place, path)| {
-                draft.asked.push(false);
+                draft.expanded.push(false);
                 (draft.tree.push(parent, candidate.token, candidate.q.min(1.0)), place, path)
             })
             .collect();
@@ -61,7 +61,7 @@ pub(super) fn grow(
 /// Sorts the nodes by falling path probability. Each prefix of the nodes is then a best subtree of
 /// its size.
 fn sort_by_path_probability(draft: Draft) -> Draft {
-    let Draft { tree, mut cut, asked, .. } = draft;
+    let Draft { tree, mut cut, expanded, .. } = draft;
     let pi = tree.path_products(|i| tree.q(i));
     let mut order: Vec<usize> = (0..tree.len()).collect();
     // The sort is stable, so a parent comes before a child of equal probability.
@@ -72,7 +72,7 @@ fn sort_by_path_probability(draft: Draft) -> Draft {
         place[i] = sorted.push(place[tree.parent(i).unwrap_or(0)], tree.token(i), tree.q(i));
     }
     cut.iter_mut().for_each(|cut| cut.parent = place[cut.parent]);
-    let mut sorted_asked = vec![false; asked.len()];
-    asked.into_iter().zip(place).for_each(|(asked, place)| sorted_asked[place] = asked);
-    Draft { tree: sorted, cut, asked: sorted_asked, ..Draft::root_only(tree.token(0)) }
+    let mut sorted_expanded = vec![false; expanded.len()];
+    expanded.into_iter().zip(place).for_each(|(expanded, place)| sorted_expanded[place] = expanded);
+    Draft { tree: sorted, cut, expanded: sorted_expanded, ..Draft::root_only(tree.token(0)) }
 }

@@ -54,7 +54,7 @@ pub(super) fn grow(
         let proposed = drafter.propose(request, &draft.tree, &nodes, CANDIDATES_PER_NODE)?;
         level.clear();
         for ((node, at, count), mut candidates) in open.into_iter().zip(proposed) {
-            draft.asked[node] = true;
+            draft.expanded[node] = true;
             candidates.retain(|c| c.q > 0.0);
             let of = |token: TokenId| candidates.iter().copied().find(|c| c.token == token);
             let proposal = Proposal::select(
@@ -68,7 +68,7 @@ pub(super) fn grow(
                     draft.tree.push(node, token, of(token).map_or(0.0, |c| c.q.min(1.0))),
                     place,
                 ));
-                draft.asked.push(false);
+                draft.expanded.push(false);
                 draft.proposals.push(Proposal::default());
             }
             let left_out = proposal.left_out().filter_map(of).take(WIDTH);
@@ -181,11 +181,11 @@ mod tests {
             prop_assert_eq!(parents(&draft), parents(&other));
             let tree = &draft.tree;
             prop_assert!(tree.len() <= budget && tree.max_depth() <= depth.min(widths.len()) && rounds <= depth);
-            prop_assert_eq!((draft.proposals.len(), draft.asked.len()), (tree.len(), tree.len()));
+            prop_assert_eq!((draft.proposals.len(), draft.expanded.len()), (tree.len(), tree.len()));
             for node in 0..tree.len() {
                 let children: Vec<TokenId> = tree.children(node).map(|c| tree.token(c)).collect();
                 prop_assert_eq!(&children, &draft.proposals[node].children().collect::<Vec<_>>());
-                prop_assert_eq!(draft.asked[node], !children.is_empty());
+                prop_assert_eq!(draft.expanded[node], !children.is_empty());
                 prop_assert!(tree.children(node).all(|c| tree.q(c) == weights[tree.token(c) as usize]));
                 prop_assert!(draft.cut.iter().filter(|cut| cut.parent == node).all(|cut| !children.contains(&cut.candidate.token)));
                 if rule == Rule::GreedyFirst && children.len() > 1 {

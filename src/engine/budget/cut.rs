@@ -167,7 +167,8 @@ impl CutPolicy {
     /// Cuts `draft` to the size with the highest predicted tokens per second.
     ///
     /// Returns the decision with its reason. `calibration` maps the drafter's q to probabilities,
-    /// `requested` is the budget requested from the drafter, and `seconds` is the time that drafting took.
+    /// `requested` is the budget requested from the drafter, and `seconds` is the time that
+    /// drafting took.
     pub fn choose(
         &mut self,
         calibration: &Calibration,
@@ -187,7 +188,7 @@ impl CutPolicy {
             None => BudgetReason::Resting,
             Some(_) if self.backs_off() && kept == 0 => BudgetReason::Resting,
             // The cost gate skipped the drafter's pass, so that it never saw the root.
-            Some(_) if drafted == 0 && !draft.asked[0] => BudgetReason::NotWorth,
+            Some(_) if drafted == 0 && !draft.expanded[0] => BudgetReason::NotWorth,
             Some(_) if drafted == 0 => BudgetReason::NothingDrafted,
             Some(_) if kept == 0 => BudgetReason::NotWorth,
             Some(_) if kept < drafted => BudgetReason::Cut,
@@ -277,7 +278,7 @@ mod tests {
             let mut draft = Draft::root_only(0);
             if asked.is_some() {
                 draft.tree.push(0, 1, 0.5);
-                draft.asked = vec![true, false];
+                draft.expanded = vec![true, false];
             }
             let draft_time = if asked.is_some() { drafting } else { 0.0 };
             let choice =

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::engine::{Engine, EngineOptions, Prompt, RunInfo, SessionError, load_each};
+use crate::engine::{Engine, EngineOptions, FluidReport, Prompt, RunInfo, SessionError, load_each};
 use crate::telemetry::{FluidBound, OracleResult, StepRecord};
 use crate::theory::cost::CostCurve;
 use crate::theory::light::OracleCurve;
@@ -109,7 +109,7 @@ impl EngineSet {
             (look, curve) = (Some(looking.result()), looking.curve());
         }
         let ended = engine.session.ending().is_some();
-        let fluid = engine.session.fluid(ended).map(Arc::new);
+        let fluid = engine.session.fluid(FluidReport::after_step(ended)).map(Arc::new);
         let due = ended || (engine.session.settings().auto && record.step + 1 >= COST_AFTER_STEPS);
         if due {
             self.measure_cost(lane)?;
