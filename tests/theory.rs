@@ -10,14 +10,14 @@ fn zipf(n: usize, a: f64) -> Vec<f64> {
     normalized((1..=n).map(|i| (i as f64).powf(-a)).collect())
 }
 
-fn normalized(mut law: Vec<f64>) -> Vec<f64> {
-    let total: f64 = law.iter().sum();
-    law.iter_mut().for_each(|p| *p /= total);
-    law
+fn normalized(mut distribution: Vec<f64>) -> Vec<f64> {
+    let total: f64 = distribution.iter().sum();
+    distribution.iter_mut().for_each(|p| *p /= total);
+    distribution
 }
 
-/// Builds the distributions described by the "law" texts of the reference file.
-fn laws(name: &str) -> Vec<Vec<f64>> {
+/// Builds the distributions of an entry, which its field "law" in the reference file describes.
+fn distributions(name: &str) -> Vec<Vec<f64>> {
     match name {
         "two_0.9" => vec![vec![0.9, 0.1]],
         "two_0.97" => vec![vec![0.97, 0.03]],
@@ -34,13 +34,13 @@ fn laws(name: &str) -> Vec<Vec<f64>> {
                 zipf(200, 1.1),
             ]
         }
-        other => panic!("the reference has a law that the test does not know: {other}"),
+        other => panic!("the reference has a distribution that the test does not know: {other}"),
     }
 }
 
-fn pool(laws: &[Vec<f64>], per_nat: usize) -> Pool {
+fn pool(distributions: &[Vec<f64>], per_nat: usize) -> Pool {
     let mut pool = Pool::with_grid(per_nat);
-    laws.iter().for_each(|law| pool.add_probabilities(law));
+    distributions.iter().for_each(|distribution| pool.add_probabilities(distribution));
     pool
 }
 
@@ -50,7 +50,7 @@ fn the_reference_values() {
         serde_json::from_str(include_str!("data/theory-reference.json")).unwrap();
     let mut rows = 0;
     for (name, entry) in file.as_object().unwrap() {
-        let pool = pool(&laws(name), 256);
+        let pool = pool(&distributions(name), 256);
         let (mu, mu2) = (entry["mu"].as_f64().unwrap(), entry["mu2"].as_f64().unwrap());
         let (own_mu, own_mu2) = (pool.mu().unwrap(), pool.mu2().unwrap());
         assert!(
@@ -105,9 +105,9 @@ fn the_reference_values() {
 
 /// Sums the P largest path probabilities for each P from 0 to `most`.
 ///
-/// Every node has the distribution `law`.
-fn optimum(law: &[f64], most: usize) -> Vec<f64> {
-    let mut sorted = law.to_vec();
+/// Every node has this distribution.
+fn optimum(distribution: &[f64], most: usize) -> Vec<f64> {
+    let mut sorted = distribution.to_vec();
     sorted.sort_by(|a, b| b.total_cmp(a));
     // A candidate is a child, by rank, of a node already taken. Its next sibling and its first
     // child become candidates after it. Positive floats are ordered like their bits.
@@ -126,7 +126,7 @@ fn optimum(law: &[f64], most: usize) -> Vec<f64> {
     sums
 }
 
-fn law() -> impl Strategy<Value = Vec<f64>> {
+fn distribution() -> impl Strategy<Value = Vec<f64>> {
     prop_oneof![
         4 => prop::collection::vec(1e-4f64..1.0, 1..40).prop_map(normalized),
         3 => (2usize..3000, 0.6f64..3.0).prop_map(|(n, a)| zipf(n, a)),
@@ -145,9 +145,9 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(96))]
 
     #[test]
-    fn no_tree_beats_the_fluid_bound(law in law()) {
-        let optimum = optimum(&law, 1023);
-        let curve = pool(&[law], 256).fluid_curve(1023);
+    fn no_tree_beats_the_fluid_bound(distribution in distribution()) {
+        let optimum = optimum(&distribution, 1023);
+        let curve = pool(&[distribution], 256).fluid_curve(1023);
         for p in SIZES {
             prop_assert!(optimum[p] <= curve[p] * (1.0 + 1e-9), "P {p}: optimum {} above {}", optimum[p], curve[p]);
             // With a single distribution, the bound is the optimum up to the grid.
@@ -156,8 +156,8 @@ proptest! {
     }
 
     #[test]
-    fn the_ceilings_keep_their_order(laws in prop::collection::vec(law(), 1..6)) {
-        let pool = pool(&laws, 256);
+    fn the_ceilings_keep_their_order(distributions in prop::collection::vec(distribution(), 1..6)) {
+        let pool = pool(&distributions, 256);
         let curve = pool.fluid_curve(1023);
         prop_assert_eq!(curve.len(), 1024);
         let (mu, mu2) = (pool.mu().unwrap(), pool.mu2().unwrap());
@@ -172,18 +172,18 @@ proptest! {
     }
 
     #[test]
-    fn a_finer_grid_is_never_looser(laws in prop::collection::vec(law(), 1..4)) {
-        let (coarse, fine) = (pool(&laws, 64).fluid_curve(300), pool(&laws, 128).fluid_curve(300));
+    fn a_finer_grid_is_never_looser(distributions in prop::collection::vec(distribution(), 1..4)) {
+        let (coarse, fine) = (pool(&distributions, 64).fluid_curve(300), pool(&distributions, 128).fluid_curve(300));
         for p in 1..=300 {
             prop_assert!(fine[p] <= coarse[p] * (1.0 + 1e-9) + 1e-9, "P {p}: {} on the finer grid, {}", fine[p], coarse[p]);
         }
     }
 
     #[test]
-    fn streaming_moments_are_the_moments(laws in prop::collection::vec(law(), 1..6)) {
-        let pool = pool(&laws, 256);
-        let n = laws.len() as f64;
-        let by_hand = |k: i32| laws.iter().flatten().filter(|&&p| p > 0.0).map(|p| p * (-p.ln()).powi(k)).sum::<f64>() / n;
+    fn streaming_moments_are_the_moments(distributions in prop::collection::vec(distribution(), 1..6)) {
+        let pool = pool(&distributions, 256);
+        let n = distributions.len() as f64;
+        let by_hand = |k: i32| distributions.iter().flatten().filter(|&&p| p > 0.0).map(|p| p * (-p.ln()).powi(k)).sum::<f64>() / n;
         prop_assert!((pool.mu().unwrap() - by_hand(1)).abs() < 1e-9);
         prop_assert!((pool.mu2().unwrap() - by_hand(2)).abs() < 1e-8);
     }
