@@ -270,38 +270,44 @@ mod tests {
     ///
     /// Drafting takes `drafting` seconds for one node, which is accepted with probability `p`. A
     /// pass takes 1 s for any number of tokens.
-    fn asked(drafting: f64, p: f64, steps: usize) -> Vec<bool> {
+    fn drafting_requests(drafting: f64, p: f64, steps: usize) -> Vec<bool> {
         let cost = CostCurve::new(vec![(1, 1.0), (64, 1.0)]).unwrap();
         let mut policy = CutPolicy::new(ModelUse::Never);
         let step = |_| {
-            let asked = (!policy.backs_off()).then(|| policy.requested_budget(64));
+            let requested = (!policy.backs_off()).then(|| policy.requested_budget(64));
             let mut draft = Draft::root_only(0);
-            if asked.is_some() {
+            if requested.is_some() {
                 draft.tree.push(0, 1, 0.5);
                 draft.expanded = vec![true, false];
             }
-            let draft_time = if asked.is_some() { drafting } else { 0.0 };
-            let choice =
-                policy.choose(&Calibration::default(), &mut draft, asked, draft_time, 64, &cost);
+            let draft_time = if requested.is_some() { drafting } else { 0.0 };
+            let choice = policy.choose(
+                &Calibration::default(),
+                &mut draft,
+                requested,
+                draft_time,
+                64,
+                &cost,
+            );
             let expected = p * choice.kept as f64;
             let time = StageTimes { draft: draft_time, verify: 1.0, other: 0.0 };
             policy.learn(draft.tree.len(), &choice, expected, &time, &cost);
-            assert_eq!(choice.reason == BudgetReason::Resting, asked.is_none());
-            asked.is_some()
+            assert_eq!(choice.reason == BudgetReason::Resting, requested.is_none());
+            requested.is_some()
         };
         (0..steps).map(step).collect()
     }
 
     #[test]
     fn unprofitable_drafting_backs_off_ever_longer_and_retries() {
-        let rests: Vec<usize> = asked(0.5, 0.1, 600)
-            .split(|asked| *asked)
+        let rests: Vec<usize> = drafting_requests(0.5, 0.1, 600)
+            .split(|requested| *requested)
             .map(<[bool]>::len)
             .filter(|&rest| rest > 0)
             .collect();
         assert_eq!(rests[..6], [8, 16, 32, 64, 128, 128]);
         // Drafting that pays, or that is nearly free, never backs off.
-        assert!(asked(0.5, 0.9, 100).into_iter().all(|asked| asked));
-        assert!(asked(0.001, 0.0, 100).into_iter().all(|asked| asked));
+        assert!(drafting_requests(0.5, 0.9, 100).into_iter().all(|requested| requested));
+        assert!(drafting_requests(0.001, 0.0, 100).into_iter().all(|requested| requested));
     }
 }

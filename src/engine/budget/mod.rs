@@ -1,7 +1,7 @@
 //! Budget of each step: fixed, or automatic from the measured cost of verify passes.
 //!
-//! An automatic budget cuts deterministic trees after drafting ([`CutPolicy`]) and picks the size of
-//! sampled trees before drafting ([`SizePolicy`]).
+//! An automatic budget cuts deterministic trees after drafting ([`CutPolicy`]) and picks the size
+//! of sampled trees before drafting ([`SizePolicy`]).
 
 mod back_off;
 mod cut;
@@ -133,7 +133,7 @@ impl BudgetPolicy {
         let cost = self.times.as_ref().map(PassTimes::cost)?;
         Some(match request.sizing.as_ref()? {
             Sizing::BeforeDrafting(yields) => {
-                self.sizing.choose(draft, request.tokens, yields, cost)
+                self.sizing.describe_choice(draft, request.tokens, yields, cost)
             }
             Sizing::AfterDrafting { most } => {
                 self.cutting.choose(calibration, draft, request.tokens, seconds, *most, cost)

@@ -31,7 +31,7 @@ const REMEASURE_INTERVAL: usize = 256;
 const EXPLORE_PERIOD: usize = 24;
 /// Weight of the newest step in the factors of each budget.
 ///
-/// Low, since the machine's speed, which `now` tracks, changes faster than they do.
+/// Low, since the machine's speed, which `speed_factor` tracks, changes faster than they do.
 const SLOW: f64 = 0.04;
 
 /// Time and yield of trees by candidate budget, and the back-off state.
@@ -40,16 +40,16 @@ pub(super) struct SizePolicy {
     /// Ratio of measured to expected seconds over recent steps, whatever the budget.
     ///
     /// Tracks the current speed of the machine.
-    now: Option<f64>,
-    /// Ratio of measured to expected seconds by budget, beside `now`.
+    speed_factor: Option<f64>,
+    /// Ratio of measured to expected seconds by budget, beside `speed_factor`.
     ///
     /// Budget 1 stands for the steps without drafting.
-    factors: Factors,
+    time_factors: Factors,
     /// Ratio of emitted to predicted tokens by budget.
     ///
     /// Predictions by the rank of a child hold less well the deeper it is, and picking the best
     /// budget favors those that are overestimated.
-    kept: Factors,
+    yield_factors: Factors,
     /// Seconds spent drafting, as a function of the tree's depth.
     drafting: LineFit,
     /// Seconds per token of a step besides drafting and the verify pass.
@@ -63,9 +63,9 @@ pub(super) struct SizePolicy {
 impl Default for SizePolicy {
     fn default() -> Self {
         SizePolicy {
-            now: None,
-            factors: Factors::default(),
-            kept: Factors::default(),
+            speed_factor: None,
+            time_factors: Factors::default(),
+            yield_factors: Factors::default(),
             drafting: LineFit::default(),
             node: None,
             back_off: BackOff::new(MAX_BACKOFF),
@@ -76,7 +76,9 @@ impl Default for SizePolicy {
 impl SizePolicy {
     /// Returns the predicted seconds of a step with a tree of this budget and depth.
     fn seconds(&self, budget: usize, depth: usize, cost: &CostCurve) -> f64 {
-        self.expected(budget, depth, cost) * self.factors.of(budget) * self.now.unwrap_or(1.0)
+        self.expected(budget, depth, cost)
+            * self.time_factors.factor(budget)
+            * self.speed_factor.unwrap_or(1.0)
     }
 
     /// Returns the predicted seconds as a sum of parts, before the measured corrections.
@@ -87,7 +89,7 @@ impl SizePolicy {
 
     /// Returns the predicted number of tokens emitted by a step with this tree.
     fn tokens(&self, tree: &YieldEstimate) -> f64 {
-        ((1.0 + tree.expected) * self.kept.of(tree.budget)).max(1.0)
+        ((1.0 + tree.expected) * self.yield_factors.factor(tree.budget)).max(1.0)
     }
 
     /// Returns the predicted tokens per second of a step with this tree.
@@ -106,7 +108,7 @@ impl SizePolicy {
         // Neighbors of the best budget: often while their times are unknown, then periodically.
         let beside =
             [yields.get(best + 1), best.checked_sub(1).and_then(|below| yields.get(below))];
-        let unknown = |p: &&YieldEstimate| !self.factors.has(p.budget);
+        let unknown = |p: &&YieldEstimate| !self.time_factors.has(p.budget);
         let other = match self.back_off.trials() % EXPLORE_PERIOD {
             turn if turn % 4 == 3 => beside.into_iter().flatten().find(unknown),
             12 => beside[0],
@@ -117,7 +119,7 @@ impl SizePolicy {
     }
 
     /// Reports the decision for the step's record. Sampled trees are always verified whole.
-    pub fn choose(
+    pub fn describe_choice(
         &self,
         draft: &Draft,
         requested: Option<usize>,
@@ -151,7 +153,7 @@ impl SizePolicy {
     ) {
         let StepOutcome { tokens, depth, accepted, time } = *made;
         if let Some(tree) = yields.iter().find(|p| Some(p.budget) == requested) {
-            self.kept.follow(tree.budget, (1.0 + accepted) / (1.0 + tree.expected));
+            self.yield_factors.update(tree.budget, (1.0 + accepted) / (1.0 + tree.expected));
         }
         update_moving_average(&mut self.node, time.other / tokens as f64);
         let paused = self.back_off.count_step();
@@ -169,10 +171,10 @@ impl SizePolicy {
             self.drafting.add(depth as f64, time.draft);
         }
         let took = (time.total() / self.expected(tokens, depth, cost)).clamp(0.5, 2.0);
-        update_moving_average(&mut self.now, took / self.factors.of(tokens));
-        self.factors.follow(tokens, took / self.now.unwrap_or(1.0));
+        update_moving_average(&mut self.speed_factor, took / self.time_factors.factor(tokens));
+        self.time_factors.update(tokens, took / self.speed_factor.unwrap_or(1.0));
         // Set until a back-off has measured plain decoding.
-        let unknown = !self.factors.has(1);
+        let unknown = !self.time_factors.has(1);
         if paused.is_some() || trials < TRIALS[usize::from(!unknown)] {
             return;
         }
@@ -210,11 +212,11 @@ impl Factors {
         self.0.iter().any(|tried| tried.0 == budget)
     }
 
-    fn of(&self, budget: usize) -> f64 {
+    fn factor(&self, budget: usize) -> f64 {
         self.0.iter().find(|tried| tried.0 == budget).map_or(1.0, |tried| tried.2)
     }
 
-    fn follow(&mut self, budget: usize, new: f64) {
+    fn update(&mut self, budget: usize, new: f64) {
         match self.0.iter_mut().find(|tried| tried.0 == budget) {
             Some((_, steps, factor)) => {
                 *steps += 1;
@@ -234,7 +236,11 @@ mod tests {
     ///
     /// Each child is accepted with probability `acceptance`. A pass over B tokens takes `pass(B)`
     /// seconds, though the measured cost is 1 + (B - 1) / 6. Drafting takes 0.1 s per depth.
-    fn asked(acceptance: f64, pass: impl Fn(usize) -> f64, steps: usize) -> Vec<Option<usize>> {
+    fn requested_budgets(
+        acceptance: f64,
+        pass: impl Fn(usize) -> f64,
+        steps: usize,
+    ) -> Vec<Option<usize>> {
         let cost = CostCurve::new(vec![(1, 1.0), (4, 1.5)]).unwrap();
         let tree = |depth: usize| YieldEstimate {
             budget: depth + 1,
@@ -244,50 +250,52 @@ mod tests {
         let yields: Vec<YieldEstimate> = (1..=3).map(tree).collect();
         let mut policy = SizePolicy::default();
         let step = |_| {
-            let asked = policy.request(&yields, &cost);
-            let (mut draft, depth) = (Draft::root_only(0), asked.map_or(0, |budget| budget - 1));
+            let requested = policy.request(&yields, &cost);
+            let (mut draft, depth) =
+                (Draft::root_only(0), requested.map_or(0, |budget| budget - 1));
             (0..depth).for_each(|node| {
                 draft.tree.push(node, 1, 0.5);
             });
-            let choice = policy.choose(&draft, asked, &yields, &cost);
+            let choice = policy.describe_choice(&draft, requested, &yields, &cost);
             assert_eq!(
                 (choice.reason == BudgetReason::Resting, choice.kept),
-                (asked.is_none(), depth)
+                (requested.is_none(), depth)
             );
             let time =
                 StageTimes { draft: 0.1 * depth as f64, verify: pass(depth + 1), other: 0.0 };
             let accepted = choice.expected;
             policy.learn(
-                asked,
+                requested,
                 &StepOutcome { tokens: depth + 1, depth, accepted, time: &time },
                 &yields,
                 &cost,
             );
-            asked
+            requested
         };
         (0..steps).map(step).collect()
     }
 
     #[test]
     fn the_budget_that_pays_best_is_found() {
-        let most = |asked: &[Option<usize>], budget: usize| {
-            asked.iter().filter(|b| **b == Some(budget)).count()
+        let most = |requested: &[Option<usize>], budget: usize| {
+            requested.iter().filter(|b| **b == Some(budget)).count()
         };
         // Rates of the budgets 2, 3 and 4: 1.9 / 1.35, 2.71 / 1.7 and 3.44 / 2.05.
-        let asked_often = asked(0.9, |b| 1.0 + 0.25 * (b - 1) as f64, 400);
-        assert!(most(&asked_often, 4) > 300, "{asked_often:?}");
+        let often = requested_budgets(0.9, |b| 1.0 + 0.25 * (b - 1) as f64, 400);
+        assert!(most(&often, 4) > 300, "{often:?}");
         // Rates of the budgets 2 and 3: 1.6 / 1.2 and 1.96 / 1.9; by the measured cost, 1.6 / 1.27
         // and 1.96 / 1.53.
-        let small = asked(0.6, |b| if b == 2 { 1.1 } else { 0.8 + 0.3 * b as f64 }, 400);
+        let small =
+            requested_budgets(0.6, |b| if b == 2 { 1.1 } else { 0.8 + 0.3 * b as f64 }, 400);
         assert!(most(&small, 2) > 250 && most(&small, 3) < 80, "{small:?}");
         // Back-offs that re-measure plain decoding are short.
-        let rests = asked_often.iter().filter(|budget| budget.is_none()).count();
+        let rests = often.iter().filter(|budget| budget.is_none()).count();
         assert!((8..=40).contains(&rests), "{rests}");
     }
 
     #[test]
     fn unprofitable_drafting_backs_off_ever_longer_and_retries() {
-        let all = asked(0.1, |b| 1.0 + 0.25 * (b - 1) as f64, 700);
+        let all = requested_budgets(0.1, |b| 1.0 + 0.25 * (b - 1) as f64, 700);
         let rests: Vec<usize> =
             all.split(Option::is_some).map(<[_]>::len).filter(|&rest| rest > 0).collect();
         assert_eq!(rests[..6], [8, 16, 32, 32, 32, 32], "{all:?}");
