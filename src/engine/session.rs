@@ -445,7 +445,7 @@ impl Session {
         let max_tokens = self.settings.budget.min(self.target.capacity() - self.target.len());
         let AvailableDrafter { info, drafter } = &mut self.drafters[self.drafter];
         let shape = self.settings.shape;
-        let yields = || self.planner.promises(shape, max_tokens).to_vec();
+        let yields = || self.planner.yield_estimates(shape, max_tokens).to_vec();
         let budget = self.budget.request(&self.settings, max_tokens, info.model_use, yields);
         let limits = Limits { budget: budget.tokens.unwrap_or(1), depth: text.max_depth() };
         self.cost_model = budget.cost_model;

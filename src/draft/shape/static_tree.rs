@@ -80,7 +80,7 @@ impl Plan {
     }
 }
 
-/// Budgets for which promises are computed.
+/// Budgets for which yields are estimated.
 const BUDGETS: [usize; 12] = [2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 128];
 
 /// Expected yield of a tree of some budget, before its tokens are sampled.
@@ -104,10 +104,11 @@ pub struct Planner {
     plan: Plan,
     drafted: usize,
     due: usize,
-    /// Cached promises, their shape and largest budget, and the step count that invalidates them.
-    promises: Vec<YieldEstimate>,
-    promised: Option<(Shape, usize)>,
-    promises_due: usize,
+    /// Cached yield estimates, their shape and largest budget, and the step count that invalidates
+    /// them.
+    yield_estimates: Vec<YieldEstimate>,
+    estimated_for: Option<(Shape, usize)>,
+    yield_estimates_due: usize,
 }
 
 impl Default for Planner {
@@ -118,9 +119,9 @@ impl Default for Planner {
             plan: Plan::default(),
             drafted: 0,
             due: 0,
-            promises: Vec::new(),
-            promised: None,
-            promises_due: 0,
+            yield_estimates: Vec::new(),
+            estimated_for: None,
+            yield_estimates_due: 0,
         }
     }
 }
@@ -147,14 +148,14 @@ impl Planner {
         &self.plan
     }
 
-    /// Returns the promises of trees of this shape with budgets up to `most`.
+    /// Returns the expected yields of trees of this shape with budgets up to `most`.
     ///
     /// Empty for shapes whose topology is not known in advance. Recomputed as often as
     /// [`Self::plan`].
-    pub fn promises(&mut self, shape: Shape, most: usize) -> &[YieldEstimate] {
-        if self.promised != Some((shape, most)) || self.steps >= self.promises_due {
+    pub fn yield_estimates(&mut self, shape: Shape, most: usize) -> &[YieldEstimate] {
+        if self.estimated_for != Some((shape, most)) || self.steps >= self.yield_estimates_due {
             let acceptance = self.acceptance();
-            let promise = |budget: usize| {
+            let estimate = |budget: usize| {
                 let plan = if shape == Shape::Static {
                     Plan::best(budget - 1, &acceptance)
                 } else {
@@ -170,11 +171,11 @@ impl Planner {
                 .filter(|budget| *budget < most)
                 .chain([most])
                 .filter(|budget| *budget > 1);
-            self.promises = budgets.filter_map(promise).collect();
-            (self.promised, self.promises_due) =
+            self.yield_estimates = budgets.filter_map(estimate).collect();
+            (self.estimated_for, self.yield_estimates_due) =
                 (Some((shape, most)), self.steps + self.steps / 8 + 1);
         }
-        &self.promises
+        &self.yield_estimates
     }
 
     /// Updates the acceptance rates from a verified tree.
@@ -336,20 +337,20 @@ mod tests {
             (sampled[0] - 0.875 / 1.5).abs() < 0.02 && (sampled[1] - 0.25).abs() < 0.02,
             "{sampled:?}"
         );
-        let promises = planner.promises(Shape::Static, 20).to_vec();
+        let yield_estimates = planner.yield_estimates(Shape::Static, 20).to_vec();
         assert_eq!(
-            promises.iter().map(|p| p.budget).collect::<Vec<_>>(),
+            yield_estimates.iter().map(|p| p.budget).collect::<Vec<_>>(),
             [2, 3, 4, 6, 8, 12, 16, 20]
         );
-        for YieldEstimate { budget, expected, .. } in promises {
+        for YieldEstimate { budget, expected, .. } in yield_estimates {
             assert!(
                 (expected - value(&Plan::best(budget - 1, &sampled), 0, &sampled)).abs() < 1e-9,
                 "{budget}: {expected}"
             );
         }
-        let chain = planner.promises(Shape::Chain, 3)[1];
+        let chain = planner.yield_estimates(Shape::Chain, 3)[1];
         assert_eq!((chain.budget, chain.depth), (3, 2));
         assert!((chain.expected - sampled[0] - sampled[0] * sampled[0]).abs() < 1e-9);
-        assert_eq!(planner.promises(Shape::BestFirst, 9), []);
+        assert_eq!(planner.yield_estimates(Shape::BestFirst, 9), []);
     }
 }
