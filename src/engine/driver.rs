@@ -26,7 +26,7 @@ use crate::theory::cost::CostCurve;
 use crate::theory::pass_times::median;
 
 /// Steps before plain decoding is first timed, so that the first tokens aren't delayed.
-const FIRST_CALIBRATION: usize = 3;
+const FIRST_TIMING: usize = 3;
 /// Minimum number of measurements of plain decoding in a run, however short.
 const FEWEST_PLAIN: usize = 3;
 /// Number of recent measurements whose median is the speed of plain decoding.
@@ -378,7 +378,7 @@ impl Driver<'_> {
             self.send(Event::Fluid(Arc::new(fluid)))?;
         }
         // Before the text is reported as ended, since these measurements belong to it.
-        self.time_passes(seconds, plain, ending.is_some())?;
+        self.run_timing_probes(seconds, plain, ending.is_some())?;
         if let Some(ending) = ending {
             if let Some(key) = self.text_key() {
                 self.finished.insert(key);
@@ -392,14 +392,14 @@ impl Driver<'_> {
     ///
     /// `seconds` is the duration of the last step, and `ended` is set if it ended the text. A
     /// `plain` step, one without drafting, makes timing plain decoding unnecessary.
-    fn time_passes(&mut self, seconds: f64, plain: bool, ended: bool) -> Result<(), End> {
+    fn run_timing_probes(&mut self, seconds: f64, plain: bool, ended: bool) -> Result<(), End> {
         let (first, early, late) = PLAIN_TIME_FRACTION;
         self.plain.credit += seconds * if self.plain.count < first { early } else { late };
         let settled = self.engine.session.probes_settled();
         self.probe_credit +=
             seconds * if settled { PROBE_TIME_FRACTION.1 } else { PROBE_TIME_FRACTION.0 };
         if !plain {
-            if self.steps >= FIRST_CALIBRATION
+            if self.steps >= FIRST_TIMING
                 && (self.plain.count == 0 || self.plain.credit >= self.plain.took)
             {
                 self.time_plain()?;
@@ -411,7 +411,7 @@ impl Driver<'_> {
         // nobody waits for the next token.
         let session = &mut self.engine.session;
         let automatic = session.settings().automatic();
-        if session.cost().is_none() && (ended || (automatic && self.steps >= FIRST_CALIBRATION)) {
+        if session.cost().is_none() && (ended || (automatic && self.steps >= FIRST_TIMING)) {
             if !std::mem::replace(&mut self.costed, true) || automatic {
                 self.engine.measure_cost().map_err(End::failed)?;
             }
@@ -547,7 +547,7 @@ impl Driver<'_> {
         let middle = median(&mut recent).unwrap_or(seconds);
         let plain_tokens_per_second = 1.0 / middle.max(1e-9);
         self.engine.session.set_plain(middle);
-        self.send(Event::Calibrated { plain_tokens_per_second, seconds })?;
+        self.send(Event::PlainTimed { plain_tokens_per_second, seconds })?;
         Ok(true)
     }
 }

@@ -140,7 +140,7 @@ fn words(events: &[Event]) -> Vec<String> {
                 steps += 1;
                 continue;
             }
-            Event::Calibrated { .. }
+            Event::PlainTimed { .. }
             | Event::Load(_)
             | Event::Cost(_)
             | Event::Looked { .. }
@@ -228,10 +228,10 @@ fn once_runs_every_prompt_and_finishes() {
 fn plain_decoding_is_timed_after_the_first_steps() {
     let options = EngineOptions { once: true, ..options(&["abc", "ca"]) };
     let events = run(&options, &table(), |_, _, _| true);
-    let at = events.iter().position(|e| matches!(e, Event::Calibrated { .. })).unwrap();
+    let at = events.iter().position(|e| matches!(e, Event::PlainTimed { .. })).unwrap();
     assert!(events[..at].iter().filter(|e| is_step(e)).count() >= 3);
     let times =
-        |events: &[Event]| events.iter().filter(|e| matches!(e, Event::Calibrated { .. })).count();
+        |events: &[Event]| events.iter().filter(|e| matches!(e, Event::PlainTimed { .. })).count();
     assert!(times(&events) >= 3, "{}", times(&events));
     // Even a short text is followed by enough measurements for a median.
     let short = EngineOptions { max_tokens: 1, ..options };
@@ -250,7 +250,7 @@ fn plain_decoding_is_timed_after_the_first_steps() {
     let events = run(&self::options(&["abc"]), &table(), |_, event, commands| {
         match event {
             Event::Step(_) => commands.send(Command::Pause).unwrap(),
-            Event::Calibrated { .. } => commands.send(Command::Quit).unwrap(),
+            Event::PlainTimed { .. } => commands.send(Command::Quit).unwrap(),
             _ => {}
         }
         true

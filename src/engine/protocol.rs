@@ -67,7 +67,8 @@ pub enum Event {
         settings: StepSettings,
     },
     /// Plain decoding was timed between two steps.
-    Calibrated {
+    #[serde(rename = "calibrated")]
+    PlainTimed {
         /// Tokens per second without drafting: median of the most recent measurements.
         plain_tokens_per_second: f64,
         /// Seconds per token in this measurement.

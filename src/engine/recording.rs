@@ -25,8 +25,8 @@ pub fn entries(event: Event) -> impl Iterator<Item = Entry> {
     let entry = match event {
         Event::Loading { what, done } => Entry::Loading { what, done },
         Event::Ready { info, settings } => Entry::Ready { info, settings },
-        Event::Calibrated { plain_tokens_per_second, seconds } => {
-            Entry::Calibrated { plain_tokens_per_second, seconds }
+        Event::PlainTimed { plain_tokens_per_second, seconds } => {
+            Entry::PlainTimed { plain_tokens_per_second, seconds }
         }
         Event::Cost(points) => Entry::Cost { points },
         Event::Load(load) => Entry::Load(load),
@@ -110,8 +110,8 @@ impl<R: Read> Iterator for EventReader<R> {
             let event = match entry {
                 Entry::Loading { what, done } => Event::Loading { what, done },
                 Entry::Ready { info, settings } => Event::Ready { info, settings },
-                Entry::Calibrated { plain_tokens_per_second, seconds } => {
-                    Event::Calibrated { plain_tokens_per_second, seconds }
+                Entry::PlainTimed { plain_tokens_per_second, seconds } => {
+                    Event::PlainTimed { plain_tokens_per_second, seconds }
                 }
                 Entry::Cost { points } => Event::Cost(points),
                 Entry::Load(load) => Event::Load(load),

@@ -30,8 +30,8 @@ pub struct Monitor {
 impl Monitor {
     /// Returns the screen over an initial state.
     ///
-    /// With a `recorder`, the run is recorded from its first event; `context` is for recordings that
-    /// the key starts.
+    /// With a `recorder`, the run is recorded from its first event; `context` is for recordings
+    /// that the key starts.
     pub fn new(
         state: State,
         recorder: Option<Recorder>,
@@ -122,7 +122,7 @@ fn kept_events(state: &State) -> Vec<Event> {
     let mut events = Vec::new();
     events.extend(state.cost.clone().map(Event::Cost));
     events.extend(
-        state.plain.map(|plain| Event::Calibrated {
+        state.plain.map(|plain| Event::PlainTimed {
             plain_tokens_per_second: plain,
             seconds: 1.0 / plain,
         }),

@@ -50,7 +50,7 @@ pub fn update(state: &mut State, msg: Msg) -> Vec<Effect> {
                 event,
                 Event::Cost(_)
                     | Event::Fluid(_)
-                    | Event::Calibrated { .. }
+                    | Event::PlainTimed { .. }
                     | Event::Paused
                     | Event::Finished
             );
@@ -234,7 +234,7 @@ fn told(state: &mut State, event: Event, effects: &mut Vec<Effect>) {
                 look(state, effects);
             }
         }
-        Event::Calibrated { plain_tokens_per_second, seconds } => {
+        Event::PlainTimed { plain_tokens_per_second, seconds } => {
             // Plain decoding is reported as one figure everywhere: under the machine conditions in
             // which the steps ran.
             let comparison = &mut state.history.averages.comparison;

@@ -528,7 +528,7 @@ impl Script {
         let mut events = vec![
             Event::Loading { what: "loading SmolLM2-135M-Instruct".into(), done: Some(0.4) },
             Event::Ready { info, settings: settings.clone() },
-            Event::Calibrated { plain_tokens_per_second: 50.2, seconds: 1.0 / 50.2 },
+            Event::PlainTimed { plain_tokens_per_second: 50.2, seconds: 1.0 / 50.2 },
             Event::Cost(cost()),
             Event::PromptStarted {
                 index: 0,

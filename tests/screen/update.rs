@@ -449,7 +449,7 @@ fn calibration_takes_sensible_speeds_alone() {
     for told_speed in [12.5, f64::NAN, 0.0] {
         told(
             &mut state,
-            Event::Calibrated { plain_tokens_per_second: told_speed, seconds: 1.0 / told_speed },
+            Event::PlainTimed { plain_tokens_per_second: told_speed, seconds: 1.0 / told_speed },
         );
         assert!(
             state.plain.is_some_and(|plain| 12.5 < plain && plain < before),

@@ -40,7 +40,7 @@ impl Collected {
             Event::Cost(cost) => self.tally.cost(cost),
             Event::Fluid(fluid) => self.tally.fluid(fluid),
             Event::Load(load) => self.tally.load(load),
-            Event::Calibrated { seconds, .. } => self.tally.add_plain_timing(*seconds),
+            Event::PlainTimed { seconds, .. } => self.tally.add_plain_timing(*seconds),
             Event::PromptStarted { .. } => self.text.clear(),
             Event::PromptEnded { .. } => self.tally.end_text(),
             Event::Looked { prompt_id, step, look, systematic, curve, .. } => {

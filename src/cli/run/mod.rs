@@ -137,7 +137,7 @@ impl RunOutput {
                     }))?;
                 }
             }
-            Event::Calibrated { seconds, .. } => self.tally.add_plain_timing(seconds),
+            Event::PlainTimed { seconds, .. } => self.tally.add_plain_timing(seconds),
             Event::PromptStarted { index, id, .. } => {
                 let title =
                     format!("prompt {} of {} ({})", index + 1, self.count, sanitize_name(&id));

@@ -129,7 +129,7 @@ impl EngineSet {
     ///
     /// # Errors
     /// If a forward pass fails.
-    pub fn calibrate(&mut self, lane: usize) -> Result<Option<f64>, SessionError> {
+    pub fn time_plain(&mut self, lane: usize) -> Result<Option<f64>, SessionError> {
         self.engines[lane].session.measure_plain_rate()
     }
 

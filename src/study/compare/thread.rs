@@ -165,7 +165,7 @@ fn drive(
                 if let Some(made) = lab.step(lane)? {
                     let due = made.ended || (!timed && made.record.step >= 2);
                     heard &= sink(CompareEvent::Step(lane, Box::new(made)));
-                    if due && let Some(plain) = lab.calibrate(lane)? {
+                    if due && let Some(plain) = lab.time_plain(lane)? {
                         timed = true;
                         heard &= sink(CompareEvent::Plain(plain));
                     }

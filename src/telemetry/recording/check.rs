@@ -37,7 +37,7 @@ pub(super) fn check(entry: &Entry) -> Check {
         Entry::Step(record) => step(record),
         Entry::Ready { info, settings } => run_info(info).and_then(|()| step_settings(settings)),
         Entry::Settings { settings } => step_settings(settings),
-        Entry::Calibrated { plain_tokens_per_second, seconds } => {
+        Entry::PlainTimed { plain_tokens_per_second, seconds } => {
             amounts(&[*plain_tokens_per_second, *seconds], "a speed is out of range")
         }
         Entry::Cost { points } => {

@@ -72,7 +72,8 @@ pub enum Entry {
         settings: StepSettings,
     },
     /// Plain decoding was timed.
-    Calibrated {
+    #[serde(rename = "calibrated")]
+    PlainTimed {
         /// Tokens per second without drafting.
         plain_tokens_per_second: f64,
         /// Seconds per token in this measurement.

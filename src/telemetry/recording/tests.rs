@@ -75,7 +75,7 @@ fn all() -> Vec<Entry> {
         Entry::SearchEvery { steps: 16 },
         Entry::Loading { what: "loading".into(), done: Some(0.5) },
         Entry::Ready { info: Arc::new(info), settings: settings.clone() },
-        Entry::Calibrated { plain_tokens_per_second: 50.0, seconds: 0.02 },
+        Entry::PlainTimed { plain_tokens_per_second: 50.0, seconds: 0.02 },
         Entry::Cost { points: CostCurve::new(vec![(1, 0.02), (8, 0.025)]).unwrap() },
         Entry::Load(load),
         Entry::PromptStarted {
