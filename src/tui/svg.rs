@@ -32,7 +32,7 @@ pub fn svg(buffer: &Buffer, theme: &Theme) -> String {
         let mut x = area.left();
         while x < area.right() {
             let cell = &buffer[(x, y)];
-            let look = CellStyle::of(cell, foreground, background);
+            let style = CellStyle::of(cell, foreground, background);
             // Adjacent cells of one style form one text run. Wide and non-ASCII symbols stand
             // alone, so that columns stay aligned.
             let (start, mut text) = (x, String::new());
@@ -46,7 +46,7 @@ pub fn svg(buffer: &Buffer, theme: &Theme) -> String {
                 let goes_on = next.is_some_and(|c| {
                     c.symbol().is_ascii()
                         && c.symbol().len() == 1
-                        && CellStyle::of(c, foreground, background) == look
+                        && CellStyle::of(c, foreground, background) == style
                 });
                 if !(plain && goes_on) {
                     break;
@@ -57,7 +57,7 @@ pub fn svg(buffer: &Buffer, theme: &Theme) -> String {
                 (f64::from(start - area.left()), f64::from(y - area.top())),
                 f64::from(x - start),
                 &text,
-                &look,
+                &style,
                 background,
             );
         }
@@ -104,18 +104,18 @@ fn run(
     at: (f64, f64),
     cells: f64,
     text: &str,
-    look: &CellStyle,
+    style: &CellStyle,
     background: (u8, u8, u8),
 ) {
     let (x, y) = (at.0 * CELL.0, at.1 * CELL.1);
-    if look.bg != background {
+    if style.bg != background {
         // Slightly wider than the cells, so that no seam shows between them.
         let _ = writeln!(
             out,
             "<rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"{:.1}\" height=\"{:.1}\" fill=\"{}\"/>",
             cells * CELL.0 + 0.2,
             CELL.1 + 0.2,
-            hex(look.bg)
+            hex(style.bg)
         );
     }
     let level = "▁▂▃▄▅▆▇█".chars().position(|c| text.starts_with(c));
@@ -127,7 +127,7 @@ fn run(
             "<rect x=\"{x:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"{tall:.2}\" fill=\"{}\"/>",
             y + CELL.1 - tall,
             CELL.0 + 0.05,
-            hex(look.fg)
+            hex(style.fg)
         );
         return;
     }
@@ -141,7 +141,7 @@ fn run(
             );
             let _ = write!(path, "M{left:.1} {top:.1}h2.2v2.2h-2.2z");
         }
-        let _ = writeln!(out, "<path d=\"{path}\" fill=\"{}\"/>", hex(look.fg));
+        let _ = writeln!(out, "<path d=\"{path}\" fill=\"{}\"/>", hex(style.fg));
         return;
     }
     if let Some(opacity) = shade_opacity(text) {
@@ -150,7 +150,7 @@ fn run(
         let _ = writeln!(
             out,
             "<rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"{wide:.1}\" height=\"{tall:.1}\" fill=\"{}\" opacity=\"{opacity}\"/>",
-            hex(look.fg)
+            hex(style.fg)
         );
         return;
     }
@@ -173,15 +173,15 @@ fn run(
         let _ = writeln!(
             out,
             "<path d=\"{path}\" stroke=\"{}\" stroke-width=\"{heavy}\"{dash}/>",
-            hex(look.fg)
+            hex(style.fg)
         );
         return;
     }
-    if text.trim().is_empty() && !look.modifier.contains(Modifier::UNDERLINED) {
+    if text.trim().is_empty() && !style.modifier.contains(Modifier::UNDERLINED) {
         return;
     }
     let _ =
-        write!(out, "<text x=\"{x:.1}\" y=\"{:.1}\" fill=\"{}\"", y + CELL.1 * 0.76, hex(look.fg));
+        write!(out, "<text x=\"{x:.1}\" y=\"{:.1}\" fill=\"{}\"", y + CELL.1 * 0.76, hex(style.fg));
     if text.is_ascii() {
         let _ = write!(out, " textLength=\"{:.1}\"", cells * CELL.0);
     }
@@ -191,7 +191,7 @@ fn run(
         (Modifier::UNDERLINED, " text-decoration=\"underline\""),
         (Modifier::DIM, " opacity=\"0.6\""),
     ] {
-        if look.modifier.contains(modifier) {
+        if style.modifier.contains(modifier) {
             out.push_str(attribute);
         }
     }
