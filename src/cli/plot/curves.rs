@@ -54,7 +54,7 @@ pub struct Curve {
     /// Color of line and marks.
     pub color: Color,
     /// Style of line and marks.
-    pub look: CurveStyle,
+    pub style: CurveStyle,
     /// Points (log2 B, value), in order of B.
     pub points: Vec<(f64, f64)>,
     /// Error bars, in order of B.
@@ -174,10 +174,10 @@ fn title(set: &SetRows) -> String {
 /// Panel of accepted drafted tokens per step: ceilings and drafters over the budget.
 pub fn accepted(set: &SetRows) -> Panel {
     let ceiling =
-        |label: &str, color, look, of: fn(&crate::cli::study::CeilingRow) -> Option<f64>| Curve {
+        |label: &str, color, style, of: fn(&crate::cli::study::CeilingRow) -> Option<f64>| Curve {
             label: label.to_owned(),
             color,
-            look,
+            style,
             points: points(set.ceilings.iter().map(|c| (c.budget, of(c)))),
             intervals: Vec::new(),
         };
@@ -202,14 +202,14 @@ pub fn accepted(set: &SetRows) -> Panel {
         curves.push(Curve {
             label: format!("{name}: E[X|T]"),
             color,
-            look: CurveStyle::Marked,
+            style: CurveStyle::Marked,
             points: expected,
             intervals: ends,
         });
         curves.push(Curve {
             label: format!("{name}: accepted"),
             color,
-            look: CurveStyle::Points,
+            style: CurveStyle::Points,
             points: seen,
             intervals: Vec::new(),
         });
@@ -239,7 +239,7 @@ pub fn speed(set: &SetRows) -> Panel {
     for machine in &set.machines {
         let points = points(budgets.iter().copied().zip(machine.speed_up.iter().map(|x| Some(*x))));
         let most = points.iter().map(|p| p.1).fold(0.0, f64::max);
-        let (color, look) = match others.next().filter(|_| !machine.measured) {
+        let (color, style) = match others.next().filter(|_| !machine.measured) {
             Some((color, dash)) => {
                 elsewhere = elsewhere.max(most);
                 (color, CurveStyle::Dashed(dash))
@@ -250,7 +250,7 @@ pub fn speed(set: &SetRows) -> Panel {
             }
         };
         let label = format!("ceiling, {}", short(&machine.name));
-        curves.push(Curve { label, color, look, points, intervals: Vec::new() });
+        curves.push(Curve { label, color, style, points, intervals: Vec::new() });
     }
     for (name, color) in drafters(set) {
         let rows = set.drafters.iter().filter(|row| row.drafter == name);
@@ -260,7 +260,7 @@ pub fn speed(set: &SetRows) -> Panel {
         curves.push(Curve {
             label,
             color,
-            look: CurveStyle::Marked,
+            style: CurveStyle::Marked,
             points,
             intervals: Vec::new(),
         });
@@ -273,7 +273,7 @@ pub fn speed(set: &SetRows) -> Panel {
         curves.push(Curve {
             label,
             color: GRAY,
-            look: CurveStyle::Dashed(2),
+            style: CurveStyle::Dashed(2),
             points,
             intervals: Vec::new(),
         });

@@ -174,7 +174,7 @@ fn draw_panel<DB: DrawingBackend>(
     for curve in &panel.curves {
         let style = style(curve, scale);
         let points = || curve.points.iter().copied();
-        match curve.look {
+        match curve.style {
             CurveStyle::Line | CurveStyle::Marked => {
                 chart.draw_series(LineSeries::new(points(), style))?;
             }
@@ -192,11 +192,11 @@ fn draw_panel<DB: DrawingBackend>(
         chart.draw_series(
             caps.map(|(x, y)| PathElement::new(vec![(x - cap, y), (x + cap, y)], style)),
         )?;
-        if curve.look == CurveStyle::Marked {
+        if curve.style == CurveStyle::Marked {
             chart.draw_series(
                 points().map(|p| Circle::new(p, 3 * scale, color(curve.color).filled())),
             )?;
-        } else if curve.look == CurveStyle::Points {
+        } else if curve.style == CurveStyle::Points {
             chart.draw_series(points().map(|p| Circle::new(p, 5 * scale, style)))?;
         }
     }
@@ -218,7 +218,7 @@ fn draw_legend<DB: DrawingBackend>(
         let style = style(curve, scale);
         let line =
             |from: i32, to: i32| PathElement::new(vec![(x + from * s, y), (x + to * s, y)], style);
-        match curve.look {
+        match curve.style {
             CurveStyle::Line | CurveStyle::Marked => area.draw(&line(0, 28))?,
             CurveStyle::Dashed(dash) => {
                 let (dash, gap) = (dash as i32, (dash / 2 + 2) as i32);
@@ -230,7 +230,7 @@ fn draw_legend<DB: DrawingBackend>(
             }
             CurveStyle::Points => area.draw(&Circle::new((x + 14 * s, y), 5 * scale, style))?,
         }
-        if curve.look == CurveStyle::Marked {
+        if curve.style == CurveStyle::Marked {
             area.draw(&Circle::new((x + 14 * s, y), 3 * scale, color(curve.color).filled()))?;
         }
         area.draw(&Text::new(curve.label.clone(), (x + 36 * s, y - 6 * s), font.clone()))?;
@@ -239,7 +239,7 @@ fn draw_legend<DB: DrawingBackend>(
 }
 
 fn style(curve: &Curve, scale: u32) -> ShapeStyle {
-    let wide = matches!(curve.look, CurveStyle::Line | CurveStyle::Marked);
+    let wide = matches!(curve.style, CurveStyle::Line | CurveStyle::Marked);
     ShapeStyle {
         color: color(curve.color).to_rgba(),
         filled: false,

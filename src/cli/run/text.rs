@@ -41,20 +41,20 @@ impl TextStyle {
 /// Writer of generated texts, one after the other.
 pub struct TextOutput<W> {
     to: W,
-    look: TextStyle,
+    style: TextStyle,
     /// The last line has no line break yet.
     open: bool,
 }
 
 impl<W: Write> TextOutput<W> {
     /// Creates a writer to `to`.
-    pub fn new(to: W, look: TextStyle) -> Self {
-        Self { to, look, open: false }
+    pub fn new(to: W, style: TextStyle) -> Self {
+        Self { to, style, open: false }
     }
 
     /// Returns true if the output is a terminal.
     pub fn for_a_person(&self) -> bool {
-        self.look != TextStyle::Raw
+        self.style != TextStyle::Raw
     }
 
     /// Writes the tokens that a step emitted.
@@ -71,7 +71,7 @@ impl<W: Write> TextOutput<W> {
                 Some(_) => "",
             };
             self.open = !text.ends_with('\n');
-            match self.look {
+            match self.style {
                 TextStyle::Raw => self.to.write_all(text.as_bytes())?,
                 TextStyle::Colored if !color.is_empty() => {
                     // Line breaks are kept out of the colored span, which would color the rest of
@@ -108,7 +108,7 @@ impl<W: Write> TextOutput<W> {
     /// If the output can't be written.
     pub fn title(&mut self, title: &str) -> io::Result<()> {
         let title = sanitize::visible_line(title, &Signs { newline: " ", ..SIGNS });
-        match self.look {
+        match self.style {
             TextStyle::Colored => writeln!(self.to, "\x1b[2m--- {title}\x1b[0m"),
             _ => writeln!(self.to, "--- {title}"),
         }
@@ -123,7 +123,7 @@ impl<W: Write> TextOutput<W> {
         for (name, value) in rows(summary) {
             writeln!(self.to, "{name:<16}{value}")?;
         }
-        if self.look == TextStyle::Colored {
+        if self.style == TextStyle::Colored {
             write!(self.to, "{:<16}accepted at depth", "colors")?;
             for (i, color) in DEPTHS.iter().enumerate() {
                 let more = if i + 1 == DEPTHS.len() { "+" } else { "" };
@@ -441,8 +441,8 @@ mod tests {
         }
     }
 
-    fn written(look: TextStyle, records: &[StepRecord]) -> String {
-        let mut text = TextOutput::new(Vec::new(), look);
+    fn written(style: TextStyle, records: &[StepRecord]) -> String {
+        let mut text = TextOutput::new(Vec::new(), style);
         records.iter().for_each(|record| text.step(record).unwrap());
         text.end().unwrap();
         String::from_utf8(text.to).unwrap()
@@ -479,17 +479,17 @@ mod tests {
 
     #[test]
     fn the_environment_decides_on_color() {
-        let look = |terminal, pairs: &[(&str, &str)]| {
+        let style = |terminal, pairs: &[(&str, &str)]| {
             let pairs: Vec<(String, String)> =
                 pairs.iter().map(|(n, v)| (n.to_string(), v.to_string())).collect();
             TextStyle::of(terminal, |name| {
                 pairs.iter().find(|(n, _)| n == name).map(|(_, v)| v.clone())
             })
         };
-        assert_eq!(look(true, &[("TERM", "xterm"), ("NO_COLOR", "")]), TextStyle::Colored);
-        assert_eq!(look(true, &[("NO_COLOR", "1")]), TextStyle::Escaped);
-        assert_eq!(look(true, &[("TERM", "dumb")]), TextStyle::Escaped);
-        assert_eq!(look(false, &[("TERM", "xterm")]), TextStyle::Raw);
+        assert_eq!(style(true, &[("TERM", "xterm"), ("NO_COLOR", "")]), TextStyle::Colored);
+        assert_eq!(style(true, &[("NO_COLOR", "1")]), TextStyle::Escaped);
+        assert_eq!(style(true, &[("TERM", "dumb")]), TextStyle::Escaped);
+        assert_eq!(style(false, &[("TERM", "xterm")]), TextStyle::Raw);
     }
 
     #[test]
