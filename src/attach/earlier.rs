@@ -64,7 +64,7 @@ struct Kept {
     probe: EarlierProbe,
 }
 
-/// Outcome of a look for an earlier probe.
+/// Outcome of the search for an earlier probe.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Earlier {
     /// No probe of this address was kept.

@@ -123,7 +123,7 @@ pub(super) fn drive_with(
                 kept_cost: Instant::now(),
                 finished: HashSet::new(),
                 look_every: 0,
-                looking: None,
+                search: None,
                 pace: Pace::Full,
                 began_step: None,
             };
@@ -201,7 +201,7 @@ struct Driver<'a> {
     /// Interval, in steps, of the oracle search right after a step; 0 disables it.
     look_every: usize,
     /// Oracle search requested while paused, running or ended.
-    looking: Option<StepSearch>,
+    search: Option<StepSearch>,
     /// Maximum number of steps per second.
     pace: Pace,
     /// Start of the last step, for the pace.
@@ -286,7 +286,8 @@ impl Driver<'_> {
 
     fn apply(&mut self, command: Command) -> Result<(), End> {
         // Any other kind of command stops the oracle search.
-        if !matches!(command, Command::Look(_) | Command::SearchEvery(_) | Command::Pace(_)) {
+        if !matches!(command, Command::SearchOracle(_) | Command::SearchEvery(_) | Command::Pace(_))
+        {
             self.stop_search()?;
         }
         match command {
@@ -332,10 +333,10 @@ impl Driver<'_> {
                 Some(index) => self.begin(index).map(drop),
                 None => self.refuse(&"there is no prompt yet"),
             },
-            Command::Look(_) if !self.paused => {
+            Command::SearchOracle(_) if !self.paused => {
                 self.refuse(&"a step is looked at while it waits: pause first")
             }
-            Command::Look(step) => self.start_search(step),
+            Command::SearchOracle(step) => self.start_search(step),
             Command::SearchEvery(every) => {
                 self.look_every = every;
                 Ok(())

@@ -143,7 +143,7 @@ fn words(events: &[Event]) -> Vec<String> {
             Event::PlainTimed { .. }
             | Event::Load(_)
             | Event::Cost(_)
-            | Event::Looked { .. }
+            | Event::OracleSearched { .. }
             | Event::Fluid(_) => continue,
             Event::Loading { what, .. } => what.clone(),
             Event::Ready { .. } => "ready".into(),
@@ -448,11 +448,11 @@ fn a_rejected_prompt_keeps_the_current_text() {
     assert_eq!(steps[..5], [0, 1, 2, 3, 0]);
 }
 
-fn looks(events: &[Event]) -> Vec<(&str, usize, OracleResult)> {
+fn search_results(events: &[Event]) -> Vec<(&str, usize, OracleResult)> {
     (events.iter())
         .filter_map(|e| {
-            if let Event::Looked { prompt_id, step, look, .. } = e {
-                Some((&**prompt_id, *step, *look))
+            if let Event::OracleSearched { prompt_id, step, result, .. } = e {
+                Some((&**prompt_id, *step, *result))
             } else {
                 None
             }
@@ -476,12 +476,12 @@ fn one_step_in_k_is_searched_right_after_it() {
         assert_eq!(
             texts(&events),
             [plain("p0", "abc", 12), plain("p1", "ca", 12)],
-            "looking changes no text"
+            "a search changes no text"
         );
         let mut first = std::collections::HashMap::new();
         for (at, event) in events.iter().enumerate() {
             let Event::Step(record) = event else { continue };
-            let looked = events.get(at + 1).filter(|e| matches!(e, Event::Looked { .. }));
+            let searched = events.get(at + 1).filter(|e| matches!(e, Event::OracleSearched { .. }));
             let expected = match every {
                 0 => false,
                 1 => true,
@@ -490,7 +490,7 @@ fn one_step_in_k_is_searched_right_after_it() {
                     record.step % every
                         == *first.entry(record.prompt_id.clone()).or_insert_with(|| {
                             let steps = events[at..].iter().filter_map(|e| {
-                                if let Event::Looked { prompt_id, step, .. } = e {
+                                if let Event::OracleSearched { prompt_id, step, .. } = e {
                                     Some((prompt_id, step))
                                 } else {
                                     None
@@ -503,21 +503,21 @@ fn one_step_in_k_is_searched_right_after_it() {
                         })
                 }
             };
-            assert_eq!(looked.is_some(), expected);
-            if let Some(Event::Looked { prompt_id, step, look, .. }) = looked {
+            assert_eq!(searched.is_some(), expected);
+            if let Some(Event::OracleSearched { prompt_id, step, result, .. }) = searched {
                 assert_eq!((prompt_id, step), (&record.prompt_id, &record.step));
-                assert!(look.converged(), "{look:?}");
-                assert!(look.oracle_upper >= record.expected_accepted - 1e-9);
+                assert!(result.converged(), "{result:?}");
+                assert!(result.oracle_upper >= record.expected_accepted - 1e-9);
             }
         }
-        counts.push(looks(&events).len());
+        counts.push(search_results(&events).len());
     }
     assert!(counts[0] == 0 && counts[1] > counts[2] && counts[2] >= 2, "{counts:?}");
 }
 
 #[test]
 fn a_paused_search_runs_until_converged_or_another_command() {
-    use Command::{Look, Pause, Quit, Resume};
+    use Command::{Pause, Quit, Resume, SearchOracle};
     let settings = StepSettings { budget: 40, ..settings() };
     let options = EngineOptions { settings, max_tokens: 30, ..options(&["abc"]) };
     let (mut steps, roomy) = (0, TableDecoder::new(VOCAB, 17));
@@ -525,33 +525,38 @@ fn a_paused_search_runs_until_converged_or_another_command() {
         steps += usize::from(is_step(event));
         match event {
             Event::Step(_) if steps == 3 => {
-                [Pause, Look(1)].into_iter().for_each(|c| commands.send(c).unwrap())
+                [Pause, SearchOracle(1)].into_iter().for_each(|c| commands.send(c).unwrap())
             }
             // After the first pass of the search on step 1, another search interrupts it.
-            Event::Looked { step: 1, look, .. }
-                if look.passes == 1 && look.state == OracleSearchState::Refining =>
+            Event::OracleSearched { step: 1, result, .. }
+                if result.passes == 1 && result.state == OracleSearchState::Refining =>
             {
-                commands.send(Look(0)).unwrap()
+                commands.send(SearchOracle(0)).unwrap()
             }
             // Neither a change of the search interval nor the same request again interrupts it.
-            Event::Looked { step: 0, look, .. } if look.passes == 2 => {
-                [Look(0), Command::SearchEvery(0)]
+            Event::OracleSearched { step: 0, result, .. } if result.passes == 2 => {
+                [SearchOracle(0), Command::SearchEvery(0)]
                     .into_iter()
                     .for_each(|c| commands.send(c).unwrap());
             }
-            Event::Looked { step: 0, look, .. } if look.state != OracleSearchState::Refining => {
-                [Look(7), Resume, Look(0)].into_iter().for_each(|c| commands.send(c).unwrap());
+            Event::OracleSearched { step: 0, result, .. }
+                if result.state != OracleSearchState::Refining =>
+            {
+                [SearchOracle(7), Resume, SearchOracle(0)]
+                    .into_iter()
+                    .for_each(|c| commands.send(c).unwrap());
             }
             Event::Step(_) if steps == 6 => commands.send(Quit).unwrap(),
             _ => {}
         }
         true
     });
-    let looks = looks(&events);
-    let of =
-        |step: usize| looks.iter().filter(move |l| l.1 == step).map(|l| l.2).collect::<Vec<_>>();
+    let search_results = search_results(&events);
+    let of = |step: usize| {
+        search_results.iter().filter(move |l| l.1 == step).map(|l| l.2).collect::<Vec<_>>()
+    };
     let (first, second) = (of(1), of(0));
-    let told = |look: &crate::telemetry::OracleResult| (look.state, look.passes);
+    let told = |result: &crate::telemetry::OracleResult| (result.state, result.passes);
     assert_eq!(
         first.iter().map(told).collect::<Vec<_>>(),
         [(OracleSearchState::Refining, 1), (OracleSearchState::BrokenOff, 1)]
@@ -579,7 +584,7 @@ fn a_paused_search_runs_until_converged_or_another_command() {
 
 #[test]
 fn an_ended_search_runs_again_on_request() {
-    use Command::{Look, Pause, Quit};
+    use Command::{Pause, Quit, SearchOracle};
     // The context has no room for so many nodes after the text.
     let options =
         EngineOptions { settings: StepSettings { budget: 200, ..settings() }, ..options(&["abc"]) };
@@ -587,23 +592,26 @@ fn an_ended_search_runs_again_on_request() {
     let events = run(&options, &table(), |_, event, commands| {
         match event {
             Event::Step(record) if record.step == 0 => {
-                [Pause, Look(0)].into_iter().for_each(|c| commands.send(c).unwrap())
+                [Pause, SearchOracle(0)].into_iter().for_each(|c| commands.send(c).unwrap())
             }
-            Event::Looked { look, .. } if look.state != OracleSearchState::Refining => {
+            Event::OracleSearched { result, .. } if result.state != OracleSearchState::Refining => {
                 ends += 1;
-                commands.send(if ends == 1 { Look(0) } else { Quit }).unwrap();
+                commands.send(if ends == 1 { SearchOracle(0) } else { Quit }).unwrap();
             }
             _ => {}
         }
         true
     });
-    let looks: Vec<_> = looks(&events)
+    let search_results: Vec<_> = search_results(&events)
         .into_iter()
         .map(|l| l.2)
         .filter(|l| l.state != OracleSearchState::Refining)
         .collect();
-    assert_eq!(looks.iter().map(|l| l.state).collect::<Vec<_>>(), [OracleSearchState::Ended; 2]);
-    assert_eq!(looks[0], looks[1], "there is still no room");
+    assert_eq!(
+        search_results.iter().map(|l| l.state).collect::<Vec<_>>(),
+        [OracleSearchState::Ended; 2]
+    );
+    assert_eq!(search_results[0], search_results[1], "there is still no room");
 }
 
 #[test]
@@ -720,7 +728,7 @@ fn command() -> impl Strategy<Value = Command> {
         "[a-e]{0,44}".prop_map(Command::Text),
         Just(Command::RestartPrompt),
         (0usize..3).prop_map(Command::SearchEvery),
-        (0usize..4).prop_map(Command::Look),
+        (0usize..4).prop_map(Command::SearchOracle),
     ]
 }
 

@@ -43,7 +43,7 @@ pub enum Command {
     /// Steps are numbered from 0 within the prompt. The search runs until its bounds agree, no more
     /// can be found, or another kind of command arrives. Repeating the command for a search that
     /// ran out of passes grants it the same number of passes again.
-    Look(usize),
+    SearchOracle(usize),
     /// Ends the engine thread.
     Quit,
 }
@@ -99,13 +99,15 @@ pub enum Event {
     /// Result of an oracle search on an earlier step, off the timed path.
     ///
     /// Sent again each time the search is refined.
-    Looked {
+    #[serde(rename = "looked")]
+    OracleSearched {
         /// Id of the prompt, as in the step's record.
         prompt_id: String,
         /// Index of the step within the prompt, from 0.
         step: usize,
         /// Bounds found so far.
-        look: OracleResult,
+        #[serde(rename = "look")]
+        result: OracleResult,
         /// Marks a step picked by [`Command::SearchEvery`], which counts in means.
         ///
         /// Steps that the user picks don't count: they are no unbiased sample.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::{Event, Pace};
 use crate::telemetry::recording::{
-    Entry, LIVE_LEVEL, LookEntry, Reader, RecordingEnd, RecordingError, Timed, Writer,
+    Entry, LIVE_LEVEL, OracleEntry, Reader, RecordingEnd, RecordingError, Timed, Writer,
 };
 use crate::telemetry::{JsonLine, RunInfo, RunLine, StepSettings};
 
@@ -34,9 +34,9 @@ pub fn entries(event: Event) -> impl Iterator<Item = Entry> {
             Entry::PromptStarted { index, id, prompt, tokens, prefill_seconds }
         }
         Event::Step(record) => Entry::Step(record),
-        Event::Looked { prompt_id, step, look, systematic, curve, tree } => {
+        Event::OracleSearched { prompt_id, step, result, systematic, curve, tree } => {
             details = Some(Entry::Search { systematic, curve, tree });
-            Entry::Look(LookEntry { prompt_id, step, look })
+            Entry::OracleSearched(OracleEntry { prompt_id, step, result })
         }
         Event::Fluid(fluid) => Entry::Fluid(fluid),
         Event::PromptEnded { ending } => Entry::PromptEnded { ending },
@@ -123,14 +123,14 @@ impl<R: Read> Iterator for EventReader<R> {
                     self.search = Some(entry);
                     continue;
                 }
-                Entry::Look(LookEntry { prompt_id, step, look }) => {
+                Entry::OracleSearched(OracleEntry { prompt_id, step, result }) => {
                     let (systematic, curve, tree) = match search {
                         Some(Entry::Search { systematic, curve, tree }) => {
                             (systematic, curve, tree)
                         }
                         _ => (false, None, None),
                     };
-                    Event::Looked { prompt_id, step, look, systematic, curve, tree }
+                    Event::OracleSearched { prompt_id, step, result, systematic, curve, tree }
                 }
                 Entry::Fluid(fluid) => Event::Fluid(fluid),
                 Entry::PromptEnded { ending } => Event::PromptEnded { ending },

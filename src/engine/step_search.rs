@@ -99,7 +99,7 @@ impl Session {
         target.truncate(tokens.len().saturating_sub(1));
         let sampling = past.settings.sampling();
         let root = tokens.last().copied().unwrap_or_default();
-        let mut looking = StepSearch {
+        let mut search = StepSearch {
             prompt_id: prompt_id.to_owned(),
             step,
             target,
@@ -117,9 +117,9 @@ impl Session {
             curve_done: false,
         };
         if !past.best {
-            looking.draft(self, past)?;
+            search.draft(self, past)?;
         }
-        Ok(Some(looking))
+        Ok(Some(search))
     }
 
     /// Searches trees of all sizes to the end, if this step is one in `every` to be searched.
@@ -303,8 +303,8 @@ impl StepSearch {
 
     /// Returns the bounds known so far.
     pub fn result(&self) -> OracleResult {
-        if let Some((look, _)) = self.own {
-            return look;
+        if let Some((result, _)) = self.own {
+            return result;
         }
         let search = self.oracle.search();
         OracleResult {

@@ -14,13 +14,13 @@ use crate::tree::TokenId;
 const DRAFTERS: [&str; 7] = ["none", "ngram", "suffix", "early-exit", "model", "mix", "oracle"];
 
 /// Refines a search until no pass is left, where the bounds equal the optimum.
-fn exact(mut looking: StepSearch) -> OracleResult {
+fn exact(mut search: StepSearch) -> OracleResult {
     let mut passes = usize::MAX;
-    while looking.result().passes != passes {
-        passes = looking.result().passes;
-        looking.refine().unwrap();
+    while search.result().passes != passes {
+        passes = search.result().passes;
+        search.refine().unwrap();
     }
-    looking.result()
+    search.result()
 }
 
 /// Returns the mass of the best `drafted` nodes after `text`, by enumeration.
@@ -76,30 +76,30 @@ proptest! {
             got.push(record);
             // Every earlier step is searched again after each step.
             for record in &got {
-                let looking = session.start_search(record.step).unwrap().unwrap();
-                let first = looking.result();
+                let search = session.start_search(record.step).unwrap().unwrap();
+                let first = search.result();
                 prop_assert!(first.state == OracleSearchState::Refining && first.oracle_lower == 0.0);
-                let look = exact(looking);
+                let result = exact(search);
                 if record.step + 1 < got.len() {
                     continue;
                 }
-                let best = look.drafter_best.unwrap();
-                prop_assert!((look.oracle_upper - look.oracle_lower).abs() < 1e-9 || context < 512, "{:?}", look);
-                prop_assert!(look.oracle_upper >= best - 1e-9 && look.oracle_upper >= record.expected_accepted - 1e-9);
-                prop_assert!(first.oracle_upper >= look.oracle_upper);
-                prop_assert!(best >= record.expected_accepted, "{:?} for {}", look, record.expected_accepted);
+                let best = result.drafter_best.unwrap();
+                prop_assert!((result.oracle_upper - result.oracle_lower).abs() < 1e-9 || context < 512, "{:?}", result);
+                prop_assert!(result.oracle_upper >= best - 1e-9 && result.oracle_upper >= record.expected_accepted - 1e-9);
+                prop_assert!(first.oracle_upper >= result.oracle_upper);
+                prop_assert!(best >= record.expected_accepted, "{:?} for {}", result, record.expected_accepted);
                 if !chain {
                     prop_assert_eq!(best, record.expected_accepted);
                 }
-                ladder.add(record, Some(&look));
-                let losses = Losses::of_step(record, Some(&look));
+                ladder.add(record, Some(&result));
+                let losses = Losses::of_step(record, Some(&result));
                 prop_assert!((losses.total() - (budget as f64 - 1.0 - record.accepted as f64)).abs() < 1e-9);
-                if let Some(miss) = record.miss.as_ref().filter(|miss| miss.pi < look.oracle_floor) {
-                    prop_assert!(look.oracle_lower > 0.0 && temperature > 0.0, "{:?}", miss);
+                if let Some(miss) = record.miss.as_ref().filter(|miss| miss.pi < result.oracle_floor) {
+                    prop_assert!(result.oracle_lower > 0.0 && temperature > 0.0, "{:?}", miss);
                 }
             }
         }
-        prop_assert!(want.iter().map(timeless).eq(got.iter().map(timeless)), "looking changed a record");
+        prop_assert!(want.iter().map(timeless).eq(got.iter().map(timeless)), "a search changed a record");
         prop_assert_eq!(session.tokens(), &text[..]);
         prop_assert!(session.start_search(got.len()).unwrap().is_none());
         if let Some(losses) = ladder.losses() {
@@ -117,11 +117,11 @@ proptest! {
         let mut session = session(&table, &stop, settings("ngram", "chain", budget, temperature));
         session.start("x", &[1, 0, 3], length).unwrap();
         session.step().unwrap();
-        let look = exact(session.start_search(0).unwrap().unwrap());
+        let result = exact(session.start_search(0).unwrap().unwrap());
         let sampling = session.settings().sampling();
         // The text ends after `length` tokens, the last of which is the bonus token.
         let want = brute(&table, &sampling, &stop, &[1, 0, 3], budget - 1, length - 1);
-        prop_assert!((look.oracle_lower - want).abs() < 1e-9 && (look.oracle_upper - want).abs() < 1e-9, "{:?} for {}", look, want);
+        prop_assert!((result.oracle_lower - want).abs() < 1e-9 && (result.oracle_upper - want).abs() < 1e-9, "{:?} for {}", result, want);
         // The oracle drafter must draft the same tree.
         let oracle = settings("oracle", "best-first", budget, temperature);
         let mut other = super::testing::session(&table, &stop, oracle);
@@ -152,8 +152,8 @@ fn a_past_step_is_searched_under_its_own_settings() {
         ..record.settings.clone()
     };
     for record in &records {
-        let look = exact(session.start_search(record.step).unwrap().unwrap());
-        assert_eq!(look.drafter_best, Some(record.expected_accepted));
+        let result = exact(session.start_search(record.step).unwrap().unwrap());
+        assert_eq!(result.drafter_best, Some(record.expected_accepted));
         // In the same context as a chain, the best tree is drafted anew, by a drafter in the state
         // that it had then.
         let mut other = super::testing::session(&table, &[], chain(record));
@@ -166,7 +166,7 @@ fn a_past_step_is_searched_under_its_own_settings() {
         assert_eq!(again.drafter_best, Some(want), "{}", record.settings.drafter);
         assert_eq!(
             (again.oracle_lower, again.oracle_floor),
-            (look.oracle_lower, look.oracle_floor)
+            (result.oracle_lower, result.oracle_floor)
         );
     }
 }
@@ -177,10 +177,10 @@ fn where_the_cache_has_no_room_the_bounds_say_so() {
     let mut session = session(&table, &[], settings("ngram", "best-first", 200, 1.0));
     session.start("x", &[1, 0], 100).unwrap();
     session.step().unwrap();
-    let look = exact(session.start_search(0).unwrap().unwrap());
+    let result = exact(session.start_search(0).unwrap().unwrap());
     assert!(
-        look.state == OracleSearchState::Ended && look.oracle_lower < look.oracle_upper,
-        "{look:?}"
+        result.state == OracleSearchState::Ended && result.oracle_lower < result.oracle_upper,
+        "{result:?}"
     );
 }
 
@@ -192,19 +192,19 @@ fn a_search_out_of_passes_can_be_continued() {
     session.step().unwrap();
     let whole = session.start_search(0).unwrap().unwrap().refined().unwrap();
     assert!(whole.converged() && whole.passes > 3, "{whole:?}");
-    let mut looking = session.start_search(0).unwrap().unwrap();
-    looking.max_passes = 2;
-    assert!(looking.refine().unwrap() && !looking.refine().unwrap());
-    let ended = looking.result();
+    let mut search = session.start_search(0).unwrap().unwrap();
+    search.max_passes = 2;
+    assert!(search.refine().unwrap() && !search.refine().unwrap());
+    let ended = search.result();
     assert_eq!((ended.state, ended.passes), (OracleSearchState::Ended, 2));
     // Breaking off a search that has ended has no effect.
-    looking.stop();
-    assert_eq!(looking.result(), ended);
-    looking.grant_passes();
-    assert_eq!(looking.result().state, OracleSearchState::Refining);
-    while looking.refine().unwrap() {}
-    assert_eq!(looking.result(), whole);
+    search.stop();
+    assert_eq!(search.result(), ended);
+    search.grant_passes();
+    assert_eq!(search.result().state, OracleSearchState::Refining);
+    while search.refine().unwrap() {}
+    assert_eq!(search.result(), whole);
     // A converged search has nothing left to find.
-    looking.grant_passes();
-    assert_eq!(looking.result(), whole);
+    search.grant_passes();
+    assert_eq!(search.result(), whole);
 }

@@ -80,7 +80,7 @@ pub struct AdviceStep<'a> {
     /// Record of the step.
     pub record: &'a StepRecord,
     /// Result of its oracle search.
-    pub look: Option<&'a OracleResult>,
+    pub search_result: Option<&'a OracleResult>,
 }
 
 /// Measured speeds that predictions refer to, in tokens per second; `None` if not known.
@@ -262,9 +262,9 @@ fn promised_size(record: &StepRecord, largest: usize, seconds: impl Fn(usize) ->
 
 /// Returns the gain of the drafter's best trees over those that were verified.
 fn shape_gain(steps: &[AdviceStep]) -> Option<Estimate> {
-    let searched = steps
-        .iter()
-        .filter_map(|step| Some((step.record.expected_accepted, step.look?.drafter_best?)));
+    let searched = steps.iter().filter_map(|step| {
+        Some((step.record.expected_accepted, step.search_result?.drafter_best?))
+    });
     let (mut verified, mut best, mut count) = (0.0, 0.0, 0);
     for (expected, drafter_best) in searched {
         verified += 1.0 + expected;
@@ -384,7 +384,7 @@ mod tests {
     }
 
     fn gains(records: &[StepRecord], speeds: MeasuredSpeeds) -> Vec<Gain> {
-        let steps = records.iter().map(|record| AdviceStep { record, look: None });
+        let steps = records.iter().map(|record| AdviceStep { record, search_result: None });
         predicted_gains(steps, Some(&cost()), speeds)
     }
 
@@ -438,7 +438,7 @@ mod tests {
         assert!(gains(&undrafted, speeds).is_empty());
         // Without the cost of passes, only free drafting is known.
         let records = vec![step([0.5; 3]); 40];
-        let steps = records.iter().map(|record| AdviceStep { record, look: None });
+        let steps = records.iter().map(|record| AdviceStep { record, search_result: None });
         let found = predicted_gains(steps, None, speeds);
         assert_eq!(found.iter().map(|g| g.change).collect::<Vec<_>>(), [Change::FreeDrafting]);
     }
@@ -446,7 +446,7 @@ mod tests {
     #[test]
     fn best_trees_of_searched_steps_give_the_gain_of_the_shape() {
         let records = vec![step([0.5; 3]); 40];
-        let look = OracleResult {
+        let result = OracleResult {
             oracle_lower: 2.0,
             oracle_upper: 2.0,
             oracle_floor: 0.0,
@@ -455,10 +455,10 @@ mod tests {
             state: OracleSearchState::Converged,
         };
         // E = 0.875: 2.625 over 1.875 tokens.
-        let steps = records
-            .iter()
-            .enumerate()
-            .map(|(i, record)| AdviceStep { record, look: (i % 4 == 0).then_some(&look) });
+        let steps = records.iter().enumerate().map(|(i, record)| AdviceStep {
+            record,
+            search_result: (i % 4 == 0).then_some(&result),
+        });
         let found = predicted_gains(steps, Some(&cost()), MeasuredSpeeds::default());
         assert!((of(&found, Change::BestFirst).unwrap() - (2.625 / 1.875 - 1.0)).abs() < 1e-12);
     }

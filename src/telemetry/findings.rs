@@ -1,5 +1,6 @@
-//! Per-step findings of the engine beyond the timed pass. These are oracle searches ([`Look`]),
-//! misses with their causes, and the fluid bound. `losses` and `misses` add them up over steps.
+//! Per-step findings of the engine beyond the timed pass. These are oracle searches
+//! ([`OracleResult`]), misses with their causes, and the fluid bound. `losses` and `misses` add
+//! them up over steps.
 
 use serde::{Deserialize, Serialize};
 

@@ -18,7 +18,8 @@ pub enum JsonLine<'a> {
     /// Record of a step, in order.
     Step(&'a StepRecord),
     /// Oracle search of the preceding step, if it was searched.
-    Look(OracleResultLine<'a>),
+    #[serde(rename = "look")]
+    OracleSearched(OracleResultLine<'a>),
     /// Last line: the means of the run.
     Summary(Box<SummaryLine>),
 }
@@ -169,8 +170,8 @@ mod tests {
     use crate::verify::Rule;
 
     /// Curve with the mass that an oracle search found for three drafted nodes.
-    fn oracle(look: &OracleResult) -> OracleCurve {
-        OracleCurve::from_path_probabilities([look.oracle_lower / 3.0; 3], look.oracle_floor)
+    fn oracle(result: &OracleResult) -> OracleCurve {
+        OracleCurve::from_path_probabilities([result.oracle_lower / 3.0; 3], result.oracle_floor)
     }
 
     /// Maximum number of tokens of the run with an automatic budget.
@@ -238,14 +239,14 @@ mod tests {
                     lines.push(serde_json::to_string(&JsonLine::Step(&record)).unwrap());
                 }
                 if temperature > 0.0 {
-                    let look =
+                    let result =
                         session.start_search(record.step).unwrap().unwrap().refined().unwrap();
-                    tally.add_oracle_result("a", record.step, &look);
-                    tally.add_oracle_curve("a", record.step, look.drafter_best, &oracle(&look));
+                    tally.add_oracle_result("a", record.step, &result);
+                    tally.add_oracle_curve("a", record.step, result.drafter_best, &oracle(&result));
                     let line =
-                        OracleResultLine { prompt_id: "a", step: record.step, result: &look };
+                        OracleResultLine { prompt_id: "a", step: record.step, result: &result };
                     if told {
-                        lines.push(serde_json::to_string(&JsonLine::Look(line)).unwrap());
+                        lines.push(serde_json::to_string(&JsonLine::OracleSearched(line)).unwrap());
                     }
                 }
             }

@@ -35,12 +35,12 @@ pub struct Losses {
 
 impl Losses {
     /// Computes the losses of one step, with its oracle search if there was one.
-    pub fn of_step(record: &StepRecord, look: Option<&OracleResult>) -> Losses {
+    pub fn of_step(record: &StepRecord, result: Option<&OracleResult>) -> Losses {
         let batch = record.ceilings.batch;
         let (expected, accepted) = (record.expected_accepted, record.accepted as f64);
         let fluid = if greedy(&record.settings) { Some(batch) } else { record.ceilings.fluid };
         let marks = Marks { batch, fluid, expected, accepted, greedy: greedy(&record.settings) };
-        marks.losses(look.and_then(|look| split(record.expected_accepted, look)))
+        marks.losses(result.and_then(|result| split(record.expected_accepted, result)))
     }
 
     /// Returns the sum of all losses, (B - 1) - accepted.
@@ -79,9 +79,9 @@ fn greedy(settings: &StepSettings) -> bool {
 }
 
 /// Losses (knowledge, shape) of one searched step.
-fn split(expected: f64, look: &OracleResult) -> Option<(f64, f64)> {
-    let best = look.drafter_best?;
-    Some((look.best_known_mass(expected) - best, best - expected))
+fn split(expected: f64, result: &OracleResult) -> Option<(f64, f64)> {
+    let best = result.drafter_best?;
+    Some((result.best_known_mass(expected) - best, best - expected))
 }
 
 /// Marks that are known without an oracle search.
@@ -141,7 +141,7 @@ pub struct LossLadder {
     accepted: f64,
     fluid: Option<f64>,
     greedy: bool,
-    looked: usize,
+    searched: usize,
     knowledge: f64,
     shape: f64,
     /// Sums of the lower and upper bound of the oracle tree over the searched steps.
@@ -150,15 +150,15 @@ pub struct LossLadder {
 
 impl LossLadder {
     /// Adds a step, with its oracle search if there is one already.
-    pub fn add(&mut self, record: &StepRecord, look: Option<&OracleResult>) {
+    pub fn add(&mut self, record: &StepRecord, result: Option<&OracleResult>) {
         self.steps += 1;
         self.batch += record.ceilings.batch;
         self.expected += record.expected_accepted;
         self.accepted += record.accepted as f64;
         self.greedy = greedy(&record.settings);
         self.fluid = mean_fluid_bound(record).or(self.fluid).filter(|_| !self.greedy);
-        if let Some(look) = look {
-            self.update_search(record.expected_accepted, None, look);
+        if let Some(result) = result {
+            self.update_search(record.expected_accepted, None, result);
         }
     }
 
@@ -174,20 +174,21 @@ impl LossLadder {
         &mut self,
         expected: f64,
         before: Option<&OracleResult>,
-        look: &OracleResult,
+        result: &OracleResult,
     ) {
         self.count(expected, before, -1.0);
-        self.count(expected, Some(look), 1.0);
+        self.count(expected, Some(result), 1.0);
     }
 
-    fn count(&mut self, expected: f64, look: Option<&OracleResult>, sign: f64) {
-        let Some(look) = look.filter(|look| look.converged()) else { return };
-        let Some((knowledge, shape)) = split(expected, look) else { return };
-        self.looked = if sign > 0.0 { self.looked + 1 } else { self.looked.saturating_sub(1) };
+    fn count(&mut self, expected: f64, result: Option<&OracleResult>, sign: f64) {
+        let Some(result) = result.filter(|result| result.converged()) else { return };
+        let Some((knowledge, shape)) = split(expected, result) else { return };
+        self.searched =
+            if sign > 0.0 { self.searched + 1 } else { self.searched.saturating_sub(1) };
         self.knowledge += sign * knowledge;
         self.shape += sign * shape;
-        self.oracle.0 += sign * look.best_known_mass(expected);
-        self.oracle.1 += sign * look.oracle_upper;
+        self.oracle.0 += sign * result.best_known_mass(expected);
+        self.oracle.1 += sign * result.oracle_upper;
     }
 
     /// Returns the number of steps.
@@ -197,14 +198,14 @@ impl LossLadder {
 
     /// Returns the number of steps with an oracle search that counts.
     pub fn searched_steps(&self) -> usize {
-        self.looked
+        self.searched
     }
 
     /// Returns the mean lower and upper bound of the oracle tree over the searched steps. `None` if
     /// there are none.
     pub fn oracle_mean(&self) -> Option<(f64, f64)> {
-        let n = self.looked as f64;
-        (self.looked > 0).then(|| (self.oracle.0 / n, self.oracle.1 / n))
+        let n = self.searched as f64;
+        (self.searched > 0).then(|| (self.oracle.0 / n, self.oracle.1 / n))
     }
 
     /// Returns the mean losses per step. `None` before the first step.
@@ -215,9 +216,10 @@ impl LossLadder {
         let fluid = if self.greedy { Some(batch) } else { self.fluid };
         let (expected, accepted) = (mean(self.expected), mean(self.accepted));
         let marks = Marks { batch, fluid, expected, accepted, greedy: self.greedy };
-        let k = self.looked as f64;
-        (self.steps > 0)
-            .then(|| marks.losses((self.looked > 0).then(|| (self.knowledge / k, self.shape / k))))
+        let k = self.searched as f64;
+        (self.steps > 0).then(|| {
+            marks.losses((self.searched > 0).then(|| (self.knowledge / k, self.shape / k)))
+        })
     }
 }
 
@@ -230,7 +232,7 @@ mod tests {
     use crate::telemetry::OracleSearchState;
     use crate::telemetry::testing::{chain, record};
 
-    fn look(lower: f64, best: Option<f64>, refining: bool) -> OracleResult {
+    fn result(lower: f64, best: Option<f64>, refining: bool) -> OracleResult {
         let (upper, state) = if refining {
             (2.0 * lower, OracleSearchState::Refining)
         } else {
@@ -257,7 +259,7 @@ mod tests {
             (Some(1.5), 1.75, -0.25, 3.0)
         );
         assert_eq!((alone.context, alone.knowledge, alone.shape), (None, None, None));
-        let seen = Losses::of_step(&record, Some(&look(2.0, Some(1.0), true)));
+        let seen = Losses::of_step(&record, Some(&result(2.0, Some(1.0), true)));
         let want = Losses {
             budget: Some(1.5),
             context: Some(0.5),
@@ -277,7 +279,7 @@ mod tests {
         record.settings.temperature = 0.0;
         let greedy = Losses::of_step(&record, None);
         assert_eq!((greedy.budget, greedy.context, greedy.unsplit), (Some(0.0), Some(0.0), 3.25));
-        let seen = Losses::of_step(&record, Some(&look(2.0, Some(1.0), false)));
+        let seen = Losses::of_step(&record, Some(&result(2.0, Some(1.0), false)));
         assert_eq!(
             (seen.budget, seen.context, seen.knowledge, seen.shape),
             (Some(2.0), Some(0.0), Some(1.0), Some(0.25))
@@ -292,7 +294,7 @@ mod tests {
         let mut ladder = LossLadder::default();
         assert_eq!(ladder.losses(), None);
         ladder.add(&record, None);
-        let (first, last) = (look(1.5, Some(1.0), true), look(2.0, Some(1.0), false));
+        let (first, last) = (result(1.5, Some(1.0), true), result(2.0, Some(1.0), false));
         ladder.update_search(record.expected_accepted, None, &first);
         assert_eq!((ladder.searched_steps(), ladder.losses().unwrap().knowledge), (0, None));
         ladder.update_search(record.expected_accepted, Some(&first), &last);
@@ -305,13 +307,13 @@ mod tests {
     prop_compose! {
         fn step()(
             p in prop::collection::vec(0.0f64..1.0, 0..9), taken in 0usize..9, fluid in prop::option::of(0.0f64..9.0),
-            looks in prop::option::of((0.0f64..9.0, prop::option::of(0.0f64..9.0), any::<bool>())), greedy in any::<bool>(),
+            results in prop::option::of((0.0f64..9.0, prop::option::of(0.0f64..9.0), any::<bool>())), greedy in any::<bool>(),
         ) -> (StepRecord, Option<OracleResult>) {
             let path: Vec<usize> = (1..=taken.min(p.len())).collect();
             let mut record = record(chain(&p), &path, 10);
             record.ceilings.fluid = fluid;
             record.settings.temperature = if greedy { 0.0 } else { 1.0 };
-            (record, looks.map(|(lower, best, refining)| look(lower, best, refining)))
+            (record, results.map(|(lower, best, refining)| result(lower, best, refining)))
         }
     }
 
@@ -320,10 +322,10 @@ mod tests {
         fn the_losses_add_up(steps in prop::collection::vec(step(), 1..20)) {
             let mut ladder = LossLadder::default();
             let (mut accepted, mut n) = (0.0, 0.0);
-            for (record, look) in &steps {
-                let losses = Losses::of_step(record, look.as_ref());
+            for (record, result) in &steps {
+                let losses = Losses::of_step(record, result.as_ref());
                 prop_assert!((losses.total() - (9.0 - record.accepted as f64)).abs() < 1e-12);
-                ladder.add(record, look.as_ref());
+                ladder.add(record, result.as_ref());
                 accepted += record.accepted as f64;
                 n += 1.0;
                 prop_assert!((ladder.losses().unwrap().total() - (9.0 - accepted / n)).abs() < 1e-12);
@@ -333,15 +335,15 @@ mod tests {
         #[test]
         fn parts_are_plain_means_if_all_steps_are_searched(steps in prop::collection::vec(step(), 1..20)) {
             let (mut ladder, mut means, n) = (LossLadder::default(), [0.0; 3], steps.len() as f64);
-            for (record, look) in &steps {
+            for (record, result) in &steps {
                 let mut record = record.clone();
                 record.ceilings.fluid = Some(4.0);
                 record.settings.temperature = 1.0;
-                let look = look.unwrap_or(self::look(3.0, None, false));
-                let best = look.drafter_best.or(Some(1.0));
-                let look = OracleResult { state: OracleSearchState::Converged, drafter_best: best, oracle_upper: look.oracle_lower, ..look };
-                ladder.add(&record, Some(&look));
-                let one = Losses::of_step(&record, Some(&look));
+                let result = result.unwrap_or(self::result(3.0, None, false));
+                let best = result.drafter_best.or(Some(1.0));
+                let result = OracleResult { state: OracleSearchState::Converged, drafter_best: best, oracle_upper: result.oracle_lower, ..result };
+                ladder.add(&record, Some(&result));
+                let one = Losses::of_step(&record, Some(&result));
                 for (mean, part) in means.iter_mut().zip([one.context, one.knowledge, one.shape]) {
                     *mean += part.unwrap() / n;
                 }

@@ -51,8 +51,8 @@ impl Miss {
     /// its path probability is below the smallest one in the oracle tree, which then misses the
     /// token, too. The smallest probability only rises while the search is refined, so an unlucky
     /// miss stays unlucky.
-    pub fn cause_given_oracle(&self, look: &OracleResult) -> MissCause {
-        if self.pi < look.oracle_floor { MissCause::Unlucky } else { self.cause_ignoring_luck() }
+    pub fn cause_given_oracle(&self, result: &OracleResult) -> MissCause {
+        if self.pi < result.oracle_floor { MissCause::Unlucky } else { self.cause_ignoring_luck() }
     }
 
     /// Returns the cause, luck aside: as [`MissCause::ignoring_luck`], where a token that the
@@ -65,8 +65,8 @@ impl Miss {
     }
 
     /// Returns the cause as far as it is known.
-    fn best_known_cause(&self, look: Option<&OracleResult>) -> MissCause {
-        look.map_or(self.cause, |look| self.cause_given_oracle(look))
+    fn best_known_cause(&self, result: Option<&OracleResult>) -> MissCause {
+        result.map_or(self.cause, |result| self.cause_given_oracle(result))
     }
 }
 
@@ -143,8 +143,8 @@ pub struct Misses {
 
 impl Misses {
     /// Adds a miss, with the oracle search of its step if there is one already.
-    pub fn add(&mut self, miss: &Miss, look: Option<&OracleResult>) {
-        let cause = miss.best_known_cause(look);
+    pub fn add(&mut self, miss: &Miss, result: Option<&OracleResult>) {
+        let cause = miss.best_known_cause(result);
         let depth = Self::place(miss);
         if self.depths.len() <= depth {
             self.depths.resize(depth + 1, CauseCounts::default());
@@ -172,9 +172,9 @@ impl Misses {
         &mut self,
         miss: &Miss,
         before: Option<&OracleResult>,
-        look: &OracleResult,
+        result: &OracleResult,
     ) {
-        let (old, new) = (miss.best_known_cause(before), miss.cause_given_oracle(look));
+        let (old, new) = (miss.best_known_cause(before), miss.cause_given_oracle(result));
         if old == new {
             return;
         }
@@ -299,7 +299,7 @@ mod tests {
     use crate::telemetry::OracleSearchState;
     use crate::telemetry::testing::miss;
 
-    fn look(floor: f64) -> OracleResult {
+    fn result(floor: f64) -> OracleResult {
         OracleResult {
             oracle_lower: 1.0,
             oracle_upper: 1.0,
@@ -325,16 +325,16 @@ mod tests {
         let miss = Miss { asked: true, ..miss(7, 1, Unlucky) };
         assert_eq!(
             (
-                miss.cause_given_oracle(&look(0.2)),
-                miss.cause_given_oracle(&look(0.1)),
-                miss.cause_given_oracle(&look(0.0))
+                miss.cause_given_oracle(&result(0.2)),
+                miss.cause_given_oracle(&result(0.1)),
+                miss.cause_given_oracle(&result(0.0))
             ),
             (Unlucky, Knowledge, Knowledge)
         );
         // A drafter that was not asked could not propose any token.
         let outside = Miss { outside_vocabulary: Some(true), ..miss };
         assert_eq!(
-            (outside.cause_given_oracle(&look(0.2)), outside.cause_given_oracle(&look(0.0))),
+            (outside.cause_given_oracle(&result(0.2)), outside.cause_given_oracle(&result(0.0))),
             (Unlucky, Vocabulary)
         );
         assert_eq!(Miss { asked: false, ..outside.clone() }.cause_ignoring_luck(), Budget);
@@ -347,9 +347,9 @@ mod tests {
         let known = miss(7, 3, MissCause::Knowledge);
         misses.add(&known, None);
         misses.add(&miss(8, 1, MissCause::Budget), None);
-        misses.update_cause(&known, None, &look(0.0));
+        misses.update_cause(&known, None, &result(0.0));
         assert_eq!(misses.causes().count_of(MissCause::Knowledge), 1);
-        misses.update_cause(&known, Some(&look(0.0)), &look(0.5));
+        misses.update_cause(&known, Some(&result(0.0)), &result(0.5));
         assert_eq!(
             (
                 misses.causes().count_of(MissCause::Unlucky),
@@ -410,7 +410,7 @@ mod tests {
                 let miss = miss(token, depth, MissCause::ALL[cause]);
                 misses.add(&miss, None);
                 if let Some(floor) = floor {
-                    misses.update_cause(&miss, None, &look(floor));
+                    misses.update_cause(&miss, None, &result(floor));
                 }
             }
             prop_assert_eq!(misses.causes().total(), list.len());

@@ -337,12 +337,13 @@ impl Tally {
 
     /// Adds the result of an oracle search for the last step. Ignored for any other step, and while
     /// the search is in progress.
-    pub fn add_oracle_result(&mut self, prompt_id: &str, step: usize, look: &OracleResult) {
+    pub fn add_oracle_result(&mut self, prompt_id: &str, step: usize, result: &OracleResult) {
         let Some((id, number, expected, miss)) = &self.last else { return };
-        if id == prompt_id && *number == step && look.state != super::OracleSearchState::Refining {
-            self.ladder.update_search(*expected, None, look);
+        if id == prompt_id && *number == step && result.state != super::OracleSearchState::Refining
+        {
+            self.ladder.update_search(*expected, None, result);
             if let Some(miss) = miss {
-                self.misses.update_cause(miss, None, look);
+                self.misses.update_cause(miss, None, result);
             }
             // A second search of the same step would count twice.
             self.last = None;

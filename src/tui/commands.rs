@@ -69,28 +69,28 @@ pub const COMMANDS: &[CommandEntry] = &[
         &[named(KeyCode::Left), named(KeyCode::Up)],
         false,
         "select the previous step, pausing first; in zoomed text: scroll up; in misses and runs: move the cursor",
-        |s, e| look(s, e, Direction::Back, 1),
+        |s, e| navigate(s, e, Direction::Back, 1),
     ),
     entry(
         "newer",
         &[named(KeyCode::Right), named(KeyCode::Down)],
         false,
         "select the next step; in zoomed text: scroll down; in misses and runs: move the cursor",
-        |s, e| look(s, e, Direction::Forward, 1),
+        |s, e| navigate(s, e, Direction::Forward, 1),
     ),
     entry(
         "older by 10",
         &[named(KeyCode::PageUp)],
         false,
         "go back 10 steps; in zoomed text: scroll up 10 lines",
-        |s, e| look(s, e, Direction::Back, 10),
+        |s, e| navigate(s, e, Direction::Back, 10),
     ),
     entry(
         "newer by 10",
         &[named(KeyCode::PageDown)],
         false,
         "go forward 10 steps; in zoomed text: scroll down 10 lines",
-        |s, e| look(s, e, Direction::Forward, 10),
+        |s, e| navigate(s, e, Direction::Forward, 10),
     ),
     entry(
         "oldest",
@@ -295,7 +295,7 @@ pub const COMMANDS: &[CommandEntry] = &[
         &[key('o')],
         false,
         "oracle search: off, every 16th step, every 4th, every step; paused: extend the search of the step shown",
-        looks,
+        next_search_interval,
     ),
     engine_entry("drafting", &[key('x')], true, "switch drafting off and on", drafting),
     engine_entry("drafter", &[key('d')], true, "next drafter", |s, e| drafter(s, e, 1)),
@@ -740,7 +740,7 @@ fn theme(state: &mut State, _: &mut Vec<Effect>) {
 /// Oracle search intervals in steps, in the order of the key; 0 disables the search.
 const SEARCH_INTERVALS: [usize; 4] = [0, 16, 4, 1];
 
-fn looks(state: &mut State, effects: &mut Vec<Effect>) {
+fn next_search_interval(state: &mut State, effects: &mut Vec<Effect>) {
     let at = SEARCH_INTERVALS.iter().position(|&every| every == state.look_every).unwrap_or(0);
     state.look_every = SEARCH_INTERVALS[(at + 1) % SEARCH_INTERVALS.len()];
     state.say(match state.look_every {
@@ -749,7 +749,8 @@ fn looks(state: &mut State, effects: &mut Vec<Effect>) {
         every => format!("oracle search: every {every}th step, outside the measured time"),
     });
     tell(state, effects, Command::SearchEvery(state.look_every));
-    effects.extend(state.step_to_search(true).map(|step| Effect::Engine(Command::Look(step))));
+    effects
+        .extend(state.step_to_search(true).map(|step| Effect::Engine(Command::SearchOracle(step))));
 }
 
 /// Focuses the next of the panes on losses; the text after the last one.
@@ -774,7 +775,7 @@ fn focus(state: &mut State, by: isize) {
 }
 
 /// Moves the selection by `count` steps, scrolls zoomed text, or moves the cursor of a list.
-pub(super) fn look(
+pub(super) fn navigate(
     state: &mut State,
     effects: &mut Vec<Effect>,
     direction: Direction,
@@ -811,6 +812,8 @@ fn newest(state: &mut State, effects: &mut Vec<Effect>) {
     let back = state.selected.is_some();
     (state.selected, state.scroll) = (None, 0);
     if back {
-        effects.extend(state.step_to_search(false).map(|step| Effect::Engine(Command::Look(step))));
+        effects.extend(
+            state.step_to_search(false).map(|step| Effect::Engine(Command::SearchOracle(step))),
+        );
     }
 }

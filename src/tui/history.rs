@@ -30,7 +30,7 @@ pub struct Step {
     /// Record of the step as the engine measured it.
     pub record: Arc<StepRecord>,
     /// Result of the oracle search, once available.
-    pub look: Option<OracleResult>,
+    pub search_result: Option<OracleResult>,
     /// Set if the search was scheduled by the search interval, not requested by the user.
     pub(super) searched: bool,
     /// Search result as counted in the averages so far.
@@ -52,7 +52,11 @@ impl Step {
     /// Returns the cause of the step's miss, as far as it is known; `None` without a miss.
     pub fn cause(&self) -> Option<MissCause> {
         let miss = self.record.miss.as_ref()?;
-        Some(self.look.as_ref().map_or(miss.cause, |look| miss.cause_given_oracle(look)))
+        Some(
+            self.search_result
+                .as_ref()
+                .map_or(miss.cause, |result| miss.cause_given_oracle(result)),
+        )
     }
 
     /// Returns the accepted tokens that the step's tree lost, in expectation.
@@ -61,7 +65,8 @@ impl Step {
     /// probability of the missed token, which the tree lacks. `None` without a miss or a search.
     pub fn loss(&self) -> Option<f64> {
         let expected = self.record.expected_accepted;
-        let searched = self.look.as_ref().map(|look| look.best_known_mass(expected) - expected);
+        let searched =
+            self.search_result.as_ref().map(|result| result.best_known_mass(expected) - expected);
         let missed = self.record.miss.as_ref().map(|miss| miss.pi);
         [searched, missed]
             .into_iter()
@@ -307,7 +312,7 @@ impl History {
             changed,
             first,
             record,
-            look: None,
+            search_result: None,
             searched: false,
             counted: None,
             curve: None,
@@ -324,11 +329,11 @@ impl History {
     /// `curve` holds the mass of its oracle trees, once the search has ended. The result counts in
     /// averages only if the search is `systematic`: steps picked by the user are not
     /// representative. `tree` is the oracle tree, once found.
-    pub fn looked(
+    pub fn add_search(
         &mut self,
         prompt: &str,
         step: usize,
-        look: OracleResult,
+        result: OracleResult,
         curve: Option<Arc<OracleCurve>>,
         tree: Option<Arc<OracleTree>>,
         systematic: bool,
@@ -346,12 +351,12 @@ impl History {
             self.averages.ladder.update_search(
                 found.record.expected_accepted,
                 found.counted.as_ref(),
-                &look,
+                &result,
             );
             if let Some(miss) = &found.record.miss {
-                self.averages.misses.update_cause(miss, found.counted.as_ref(), &look);
+                self.averages.misses.update_cause(miss, found.counted.as_ref(), &result);
             }
-            found.counted = Some(look);
+            found.counted = Some(result);
         }
         // The tally takes the search of a step once, and only right after the step.
         let newest = found.number + 1 == self.next && self.averages.steps > 0;
@@ -359,12 +364,12 @@ impl History {
             curve.as_deref().filter(|_| systematic && newest && found.curve.is_none())
         {
             let step =
-                SearchedStep { record: &found.record, oracle, drafter_best: look.drafter_best };
+                SearchedStep { record: &found.record, oracle, drafter_best: result.drafter_best };
             self.averages.light.add_search(&step);
         }
-        found.look = Some(look);
+        found.search_result = Some(result);
         found.oracle = tree.or(found.oracle.take());
-        if look.state != OracleSearchState::Refining {
+        if result.state != OracleSearchState::Refining {
             found.curve = curve.or(found.curve.take());
         }
     }

@@ -151,10 +151,10 @@ fn kept_events(state: &State) -> Vec<Event> {
     for step in steps {
         next_text(step.text, &mut events);
         events.push(Event::Step(Arc::clone(&step.record)));
-        events.extend(step.look.map(|look| Event::Looked {
+        events.extend(step.search_result.map(|result| Event::OracleSearched {
             prompt_id: step.record.prompt_id.clone(),
             step: step.record.step,
-            look,
+            result,
             systematic: step.searched,
             curve: step.curve.clone(),
             tree: step.oracle.clone(),
@@ -261,7 +261,7 @@ mod tests {
             tokens: 3,
             prefill_seconds: 0.1,
         };
-        let look = OracleResult {
+        let result = OracleResult {
             oracle_lower: 1.0,
             oracle_upper: 1.0,
             oracle_floor: 0.1,
@@ -269,10 +269,10 @@ mod tests {
             drafter_best: Some(0.75),
             state: OracleSearchState::Converged,
         };
-        let searched = Event::Looked {
+        let searched = Event::OracleSearched {
             prompt_id: "b".into(),
             step: 0,
-            look,
+            result,
             systematic: true,
             curve: None,
             tree: None,

@@ -22,7 +22,9 @@ pub fn select(state: &mut State, effects: &mut Vec<Effect>, number: usize) {
         effects.push(Effect::Engine(Command::Pause));
     }
     state.selected = (number < newest || running).then_some(number);
-    effects.extend(state.step_to_search(false).map(|step| Effect::Engine(Command::Look(step))));
+    effects.extend(
+        state.step_to_search(false).map(|step| Effect::Engine(Command::SearchOracle(step))),
+    );
 }
 
 /// Moves the selection by a number of steps.

@@ -184,7 +184,7 @@ impl Replay {
             Effect::Record => "this is a recording already".to_owned(),
             Effect::Engine(Command::Quit) => return out.push(Effect::Engine(PlayCommand::Quit)),
             // The search that the monitor requests on its own while paused.
-            Effect::Engine(Command::Look(_)) => return,
+            Effect::Engine(Command::SearchOracle(_)) => return,
             Effect::Engine(Command::RestartPrompt) => {
                 return out.push(Effect::Engine(PlayCommand::Restart));
             }

@@ -331,13 +331,13 @@ pub struct State {
 
 impl State {
     /// Returns whether the newest step's tree was sampled from the drafter.
-    pub fn drawn(&self) -> bool {
+    pub fn samples_trees(&self) -> bool {
         self.history.newest().is_some_and(|step| step.record.settings.samples_trees())
     }
 
     /// Returns the fluid bound if it applies to the newest step: not to sampled trees.
     pub fn bound(&self) -> Option<&FluidBound> {
-        self.fluid.as_deref().filter(|_| !self.drawn())
+        self.fluid.as_deref().filter(|_| !self.samples_trees())
     }
 
     /// Returns the initial state, with `themes` themes to choose from.
@@ -431,7 +431,7 @@ impl State {
             .step()
             .filter(|_| self.motion == RunState::Paused && self.phase == Phase::Running)?;
         let present = self.history.text().is_some_and(|t| t.number == step.text);
-        let more = match step.look.map(|look| look.state) {
+        let more = match step.search_result.map(|result| result.state) {
             None | Some(OracleSearchState::Refining | OracleSearchState::BrokenOff) => true,
             Some(OracleSearchState::Ended) => again,
             Some(OracleSearchState::Converged) => false,
@@ -460,7 +460,7 @@ impl State {
         let steps = self.history.steps_back_from(None).take(self.history.averages.all_steps());
         let steps = steps.map(|step| AdviceStep {
             record: &step.record,
-            look: step.look.as_ref().filter(|_| step.searched()),
+            search_result: step.search_result.as_ref().filter(|_| step.searched()),
         });
         let speeds = MeasuredSpeeds {
             reached: self.light.reached,

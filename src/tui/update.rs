@@ -2,7 +2,7 @@
 
 use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
-use super::commands::{close_editor, command_for_key, look as move_by};
+use super::commands::{close_editor, command_for_key, navigate};
 use super::editor::EditorOutcome;
 use super::state::ALL_DONE;
 use super::{
@@ -172,7 +172,7 @@ fn wheeled(state: &mut State, direction: Direction, target: Target, effects: &mu
         return;
     }
     let focus = std::mem::replace(&mut state.focus, over.unwrap_or(Pane::Tree));
-    move_by(state, effects, direction, 1);
+    navigate(state, effects, direction, 1);
     state.focus = focus;
 }
 
@@ -195,8 +195,10 @@ fn slow_start(state: &mut State, effects: &mut Vec<Effect>) {
 }
 
 /// Requests an oracle search of the step shown while the engine is paused.
-fn look(state: &State, effects: &mut Vec<Effect>) {
-    effects.extend(state.step_to_search(false).map(|step| Effect::Engine(Command::Look(step))));
+fn search_shown_step(state: &State, effects: &mut Vec<Effect>) {
+    effects.extend(
+        state.step_to_search(false).map(|step| Effect::Engine(Command::SearchOracle(step))),
+    );
 }
 
 /// Keeps the figures of the steps so far, before other settings reset them.
@@ -225,13 +227,13 @@ fn told(state: &mut State, event: Event, effects: &mut Vec<Effect>) {
         Event::Cost(cost) => state.cost = Some(cost),
         Event::Fluid(fluid) => state.fluid = Some(fluid),
         Event::Load(load) => state.load = Some(load),
-        Event::Looked { prompt_id, step, look: found, curve, tree, systematic } => {
-            state.history.looked(&prompt_id, step, found, curve, tree, systematic);
+        Event::OracleSearched { prompt_id, step, result: found, curve, tree, systematic } => {
+            state.history.add_search(&prompt_id, step, found, curve, tree, systematic);
             // The interruption is over: restart the search if its step is still shown.
             if found.state == OracleSearchState::BrokenOff
                 && state.step_to_search(false) == Some(step)
             {
-                look(state, effects);
+                search_shown_step(state, effects);
             }
         }
         Event::PlainTimed { plain_tokens_per_second, seconds } => {
@@ -270,7 +272,7 @@ fn told(state: &mut State, event: Event, effects: &mut Vec<Effect>) {
             state.history.push(record);
             // A selected step that is no longer kept must not be shown as another one.
             state.selected = state.selected.filter(|&n| state.history.get(n).is_some());
-            look(state, effects);
+            search_shown_step(state, effects);
         }
         Event::PromptEnded { ending } => state.history.end(ending),
         Event::Settings(settings) => {
@@ -285,7 +287,7 @@ fn told(state: &mut State, event: Event, effects: &mut Vec<Effect>) {
         }
         Event::Paused => {
             state.motion = RunState::Paused;
-            look(state, effects);
+            search_shown_step(state, effects);
         }
         Event::Resumed => {
             state.motion = RunState::Live;

@@ -68,7 +68,7 @@ pub fn start(pace: Duration, panic_at: Option<usize>) -> EngineLink {
                 }
                 Ok(Command::SearchEvery(_) | Command::Pace(_)) => {}
                 // Only the last step can be searched.
-                Ok(Command::Look(step)) => {
+                Ok(Command::SearchOracle(step)) => {
                     if let Some(event) = last
                         .as_ref()
                         .filter(|r| r.step == step)

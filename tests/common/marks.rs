@@ -28,7 +28,7 @@ pub struct Marks {
     /// Sums of accepted - E\[X | T\] and of its square.
     luck: (f64, f64),
     /// Sums over the searched steps of E\[X | T\] and the oracle mass's bounds.
-    looked: (f64, f64, f64),
+    searched: (f64, f64, f64),
     /// Fluid bound of the last step.
     pub fluid: Option<f64>,
 }
@@ -48,13 +48,13 @@ impl Marks {
                     marks.step(&record);
                     last = Some(record);
                 }
-                Event::Looked { prompt_id, step, look, .. } => match &last {
+                Event::OracleSearched { prompt_id, step, result, .. } => match &last {
                     Some(record) if record.prompt_id == prompt_id && record.step == step => {
-                        marks.look(record, &look)
+                        marks.add_search(record, &result)
                     }
                     _ => {
                         why = Some(format!(
-                            "a look at step {step} of prompt {prompt_id}, which is not the last one"
+                            "a search of step {step} of prompt {prompt_id}, which is not the last one"
                         ))
                     }
                 },
@@ -74,21 +74,21 @@ impl Marks {
         self.fluid = record.ceilings.fluid;
     }
 
-    fn look(&mut self, record: &StepRecord, look: &OracleResult) {
-        let (expected, best) = (record.expected_accepted, look.drafter_best);
+    fn add_search(&mut self, record: &StepRecord, result: &OracleResult) {
+        let (expected, best) = (record.expected_accepted, result.drafter_best);
         self.searches += 1;
-        self.unconverged += usize::from(!look.converged());
-        self.looked.0 += expected;
-        self.looked.1 += look.oracle_lower;
-        self.looked.2 += look.oracle_upper;
-        let ordered = look.oracle_lower <= look.oracle_upper + ROUNDING
+        self.unconverged += usize::from(!result.converged());
+        self.searched.0 += expected;
+        self.searched.1 += result.oracle_lower;
+        self.searched.2 += result.oracle_upper;
+        let ordered = result.oracle_lower <= result.oracle_upper + ROUNDING
             && best.is_some_and(|best| {
-                best <= look.oracle_upper + ROUNDING && expected <= best + ROUNDING
+                best <= result.oracle_upper + ROUNDING && expected <= best + ROUNDING
             });
         if !ordered {
             let at = format!("prompt {}, step {}", record.prompt_id, record.step);
             self.exceptions
-                .push(format!("{at}: E[X|T] {expected}, drafter's best {best:?}, {look:?}"));
+                .push(format!("{at}: E[X|T] {expected}, drafter's best {best:?}, {result:?}"));
         }
     }
 
@@ -110,6 +110,6 @@ impl Marks {
     ///
     /// Covers the searched steps.
     pub fn ceiling_fraction(&self) -> (f64, f64) {
-        (self.looked.0 / self.looked.2, self.looked.0 / self.looked.1)
+        (self.searched.0 / self.searched.2, self.searched.0 / self.searched.1)
     }
 }

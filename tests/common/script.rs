@@ -106,7 +106,7 @@ pub struct Script {
     expected: Vec<f64>,
     reached: Option<ReachedIntervals>,
     /// Result of an oracle search after the last step.
-    look: Option<OracleResult>,
+    search_result: Option<OracleResult>,
     curve: Option<Arc<OracleCurve>>,
     tree: Option<Arc<OracleTree>>,
 }
@@ -136,7 +136,7 @@ impl Script {
             fluid: (0, 0.0, 0.0),
             expected: Vec::new(),
             reached: None,
-            look: None,
+            search_result: None,
             curve: None,
             tree: None,
         }
@@ -290,8 +290,8 @@ impl Script {
         let (mu, mu2) = (self.sums.0 / self.positions, self.sums.1 / self.positions);
         let batch = settings.budget;
         let expected = pi[1..].iter().sum::<f64>() + 0.0;
-        let (look, curve, found) = self.looked(&tree, &laws, settings, expected);
-        (self.look, self.curve) = (Some(look), Some(Arc::new(curve)));
+        let (result, curve, found) = self.search(&tree, &laws, settings, expected);
+        (self.search_result, self.curve) = (Some(result), Some(Arc::new(curve)));
         self.tree = Some(Arc::new(found));
         let known = |node: usize| -> Vec<(f64, f64)> {
             let law = warped(&laws[node]);
@@ -440,7 +440,7 @@ impl Script {
 
     /// Runs an oracle search after a step, over the step's distributions and synthetic ones
     /// elsewhere.
-    fn looked(
+    fn search(
         &mut self,
         tree: &TreeRecord,
         laws: &[Law],
@@ -497,7 +497,7 @@ impl Script {
         let most = mass.max(expected);
         let best = expected + 0.2 * (most - expected);
         let rest = frontier.iter().map(|f| f.0).fold(0.0, f64::max);
-        let look = OracleResult {
+        let result = OracleResult {
             oracle_lower: most,
             oracle_upper: most,
             oracle_floor: floor,
@@ -505,16 +505,16 @@ impl Script {
             drafter_best: Some(best),
             state: OracleSearchState::Converged,
         };
-        (look, OracleCurve::from_path_probabilities(found, rest), oracle)
+        (result, OracleCurve::from_path_probabilities(found, rest), oracle)
     }
 
     /// Returns the oracle search of the last step as the event that the monitor receives.
     pub fn search_event(&self, record: &StepRecord) -> Option<Event> {
-        let look = self.look?;
-        Some(Event::Looked {
+        let result = self.search_result?;
+        Some(Event::OracleSearched {
             prompt_id: record.prompt_id.clone(),
             step: record.step,
-            look,
+            result,
             curve: self.curve.clone(),
             tree: self.tree.clone(),
             systematic: true,
@@ -540,9 +540,9 @@ impl Script {
         ];
         for _ in 0..count {
             let record = self.step(settings);
-            let look = self.search_event(&record).filter(|_| record.step.is_multiple_of(4));
+            let searched = self.search_event(&record).filter(|_| record.step.is_multiple_of(4));
             events.push(Event::Step(record));
-            events.extend(look);
+            events.extend(searched);
         }
         if count > 0 {
             events.push(Event::Fluid(Arc::new(self.fluid_at_length(settings.budget))));

@@ -112,7 +112,7 @@ fn step(
     record.entropy = vec![template.entropy[0]; tokens.len()];
     record.miss = Some(miss);
     record.time.verify = 0.02 + 0.001 * (number % 3) as f64;
-    let look = OracleResult {
+    let result = OracleResult {
         oracle_lower: 3.0,
         oracle_upper: 3.0,
         oracle_floor: 0.05,
@@ -120,10 +120,10 @@ fn step(
         drafter_best: Some(record.expected_accepted + 0.2),
         state: OracleSearchState::Converged,
     };
-    let look = number.is_multiple_of(4).then_some(look);
+    let result = number.is_multiple_of(4).then_some(result);
     ComparedStep {
         record: Arc::new(record),
-        look,
+        search_result: result,
         curve: None,
         fluid: None::<Arc<FluidBound>>,
         ended: false,

@@ -15,7 +15,7 @@ use unicode_width::UnicodeWidthStr;
 use crate::script::{Script, settings};
 use crate::{drawn, key_of, running, text, theme};
 
-const LOOKED: &[OracleSearchState] = &[
+const SEARCH_STATES: &[OracleSearchState] = &[
     OracleSearchState::Refining,
     OracleSearchState::Converged,
     OracleSearchState::Ended,
@@ -149,13 +149,13 @@ proptest! {
         for event in Script::new(seed).events(&s, steps) {
             let event = match event {
                 Event::Step(record) => Event::Step(Arc::new(poison(&record, &texts))),
-                Event::Looked { prompt_id, step, look, curve, tree, systematic } => {
+                Event::OracleSearched { prompt_id, step, result, curve, tree, systematic } => {
                     let tree = tree.map(|tree| {
                         let mut tree = (*tree).clone();
                         tree.text.iter_mut().zip(texts.iter().cycle()).for_each(|(own, text)| own.clone_from(text));
                         Arc::new(tree)
                     });
-                    Event::Looked { prompt_id, step, look, curve, tree, systematic }
+                    Event::OracleSearched { prompt_id, step, result, curve, tree, systematic }
                 }
                 Event::Ready { info, settings } => {
                     let mut info = (*info).clone();
@@ -207,7 +207,7 @@ proptest! {
         for _ in 0..3 {
             update(&mut state, Msg::Engine(Event::Step(Arc::new(record.clone()))));
         }
-        let look = OracleResult {
+        let result = OracleResult {
             oracle_lower: expected, oracle_upper: expected, oracle_floor: expected, passes: 1, drafter_best: Some(expected),
             state: OracleSearchState::Converged,
         };
@@ -216,8 +216,8 @@ proptest! {
             tokens: (0..accepted as u32).collect(), text: Vec::new(), parents: record.path.clone(), p: numbers,
         };
         let (prompt_id, step) = (record.prompt_id.clone(), record.step);
-        let looked = Event::Looked { prompt_id, step, look, curve: None, tree: Some(Arc::new(tree)), systematic: true };
-        update(&mut state, Msg::Engine(looked));
+        let searched = Event::OracleSearched { prompt_id, step, result, curve: None, tree: Some(Arc::new(tree)), systematic: true };
+        update(&mut state, Msg::Engine(searched));
         for view in View::ALL {
             for (form, oracle) in [(TreeForm::Icicle, false), (TreeForm::Graph, false), (TreeForm::Table, false), (TreeForm::Icicle, true)] {
                 (state.view, state.tree_form, state.oracle_tree) = (view, form, oracle);
@@ -232,7 +232,7 @@ proptest! {
     fn ceilings_looks_and_misses_that_make_no_sense_do_not_panic(
         numbers in prop::collection::vec(prop_oneof![prop::num::f64::ANY, -3.0f64..40.0], 16), depth in any::<usize>(),
         rank in any::<usize>(), budget in 0usize..300, steps in 1usize..40, keys in prop::collection::vec(prop::sample::select(KEYS), 0..6),
-        auto in any::<bool>(), looked in prop::sample::select(LOOKED), texts in prop::collection::vec(hostile(), 1..4), ascii in any::<bool>(),
+        auto in any::<bool>(), searched in prop::sample::select(SEARCH_STATES), texts in prop::collection::vec(hostile(), 1..4), ascii in any::<bool>(),
     ) {
         let n = |i: usize| numbers[i % numbers.len()];
         let mut state = running(&settings("ngram", 8, 1.0), 30);
@@ -256,12 +256,12 @@ proptest! {
                 (miss.depth, miss.rank, miss.p, miss.pi, miss.q, miss.draft_rank) = (depth, rank, n(4), n(5), Some(n(6)), Some(rank));
                 miss.text.clone_from(&texts[step % texts.len()]);
             }
-            let look = OracleResult {
-                oracle_lower: n(8), oracle_upper: n(9), oracle_floor: n(10), passes: rank, drafter_best: Some(n(11)), state: looked,
+            let result = OracleResult {
+                oracle_lower: n(8), oracle_upper: n(9), oracle_floor: n(10), passes: rank, drafter_best: Some(n(11)), state: searched,
             };
-            let looked = Event::Looked { prompt_id: record.prompt_id.clone(), step: record.step, look, curve: None, tree: None, systematic: rank % 2 == 0 };
+            let searched = Event::OracleSearched { prompt_id: record.prompt_id.clone(), step: record.step, result, curve: None, tree: None, systematic: rank % 2 == 0 };
             update(&mut state, Msg::Engine(Event::Step(Arc::new(record))));
-            update(&mut state, Msg::Engine(looked));
+            update(&mut state, Msg::Engine(searched));
         }
         let kinds = (0..3).map(|i| EntropyClassBound { entropy_from: n(i), share: n(i + 1), mu: n(i + 2), fluid: Some(n(i + 3)) }).collect();
         let fluid = FluidBound { positions: rank, curve: numbers.clone(), kinds };

@@ -28,9 +28,9 @@ fn events() -> Vec<Event> {
     events.push(Event::Settings(second.clone()));
     for _ in 0..25 {
         let record = script.step(&second);
-        let look = script.search_event(&record);
+        let searched = script.search_event(&record);
         events.push(Event::Step(record));
-        events.extend(look);
+        events.extend(searched);
     }
     events.push(Event::Finished);
     events

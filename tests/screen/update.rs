@@ -220,21 +220,22 @@ fn older_steps_are_looked_at_when_paused() {
 
 #[test]
 fn a_step_that_is_shown_while_paused_is_looked_at() {
-    let looks = |effects: Vec<Effect>| -> Vec<usize> {
-        let look = |e| if let Effect::Engine(Command::Look(step)) = e { Some(step) } else { None };
-        effects.into_iter().filter_map(look).collect()
+    let searches = |effects: Vec<Effect>| -> Vec<usize> {
+        let search =
+            |e| if let Effect::Engine(Command::SearchOracle(step)) = e { Some(step) } else { None };
+        effects.into_iter().filter_map(search).collect()
     };
     // The script searches every fourth step: 0, 4, ... 28.
     let mut state = running(&settings("ngram", 16, 1.0), 30);
-    assert_eq!(looks(press(&mut state, &["space"])), [] as [usize; 0], "not before it waits");
-    assert_eq!(looks(told(&mut state, Event::Paused)), [29]);
+    assert_eq!(searches(press(&mut state, &["space"])), [] as [usize; 0], "not before it waits");
+    assert_eq!(searches(told(&mut state, Event::Paused)), [29]);
     assert_eq!(
-        looks(press(&mut state, &["Left", "Left", "Left"])),
+        searches(press(&mut state, &["Left", "Left", "Left"])),
         [27, 26],
         "what is known already is not asked for"
     );
     let (oracle_lower, oracle_upper, state_of_it) = (2.0, 3.0, OracleSearchState::Refining);
-    let look = OracleResult {
+    let result = OracleResult {
         oracle_lower,
         oracle_upper,
         oracle_floor: 0.1,
@@ -244,31 +245,35 @@ fn a_step_that_is_shown_while_paused_is_looked_at() {
     };
     told(
         &mut state,
-        Event::Looked {
+        Event::OracleSearched {
             prompt_id: "0".into(),
             step: 26,
-            look,
+            result,
             curve: None,
             tree: None,
             systematic: false,
         },
     );
-    assert_eq!(state.step().and_then(|s| s.look), Some(look), "it shows while it is refined");
-    assert_eq!(looks(press(&mut state, &["Left", "Right"])), [25, 26]);
-    assert_eq!(looks(press(&mut state, &["End"])), [29]);
+    assert_eq!(
+        state.step().and_then(|s| s.search_result),
+        Some(result),
+        "it shows while it is refined"
+    );
+    assert_eq!(searches(press(&mut state, &["Left", "Right"])), [25, 26]);
+    assert_eq!(searches(press(&mut state, &["End"])), [29]);
     // A step made while the engine is paused is searched as well.
     let mut script = Script::new(9);
     let step = script.step(&settings("ngram", 16, 1.0));
-    assert_eq!(looks(told(&mut state, Event::Step(step))), [0]);
+    assert_eq!(searches(told(&mut state, Event::Step(step))), [0]);
     // An interrupted search is requested again if its step is still shown; an ended one only by
     // key.
     let found = |state: &mut State, step: usize, is: OracleSearchState| {
-        looks(told(
+        searches(told(
             state,
-            Event::Looked {
+            Event::OracleSearched {
                 prompt_id: "0".into(),
                 step,
-                look: OracleResult { state: is, ..look },
+                result: OracleResult { state: is, ..result },
                 curve: None,
                 tree: None,
                 systematic: false,
@@ -283,13 +288,13 @@ fn a_step_that_is_shown_while_paused_is_looked_at() {
     );
     assert_eq!(found(&mut state, 0, OracleSearchState::Ended), [] as [usize; 0]);
     assert_eq!(
-        looks(press(&mut state, &["Left", "Right"])),
+        searches(press(&mut state, &["Left", "Right"])),
         [29],
-        "it ended: no look comes by itself"
+        "it ended: no search starts by itself"
     );
-    assert_eq!(looks(press(&mut state, &["o"])), [0]);
+    assert_eq!(searches(press(&mut state, &["o"])), [0]);
     assert_eq!(found(&mut state, 0, OracleSearchState::Converged), [] as [usize; 0]);
-    assert_eq!(looks(press(&mut state, &["o"])), [] as [usize; 0], "all is known");
+    assert_eq!(searches(press(&mut state, &["o"])), [] as [usize; 0], "all is known");
     // The engine has no steps of an earlier text.
     told(&mut state, Event::PromptEnded { ending: Ending::Interrupted });
     let id = "1".to_owned();
@@ -297,7 +302,7 @@ fn a_step_that_is_shown_while_paused_is_looked_at() {
         &mut state,
         Event::PromptStarted { index: 1, id, prompt: "x".into(), tokens: 9, prefill_seconds: 0.1 },
     );
-    assert_eq!(looks(press(&mut state, &["Left"])), [] as [usize; 0]);
+    assert_eq!(searches(press(&mut state, &["Left"])), [] as [usize; 0]);
 }
 
 #[test]
@@ -526,10 +531,10 @@ fn the_scale_of_the_bar_stands_still_while_the_light_does() {
     let mut moved = 0;
     for _ in 0..200 {
         let record = script.step(&settings("early-exit", 8, 1.0));
-        let look = script.search_event(&record);
+        let searched = script.search_event(&record);
         let before = state.light.top;
         told(&mut state, Event::Step(record));
-        look.map(|look| told(&mut state, look));
+        searched.map(|event| told(&mut state, event));
         moved += usize::from(state.light.top != before);
     }
     assert!(moved <= 2, "moved {moved} times");
@@ -553,17 +558,18 @@ fn only_systematic_searches_count_in_the_light() {
     let before = state.light.figures.searched_steps;
     let mut script = Script::new(12);
     let record = script.step(&settings("early-exit", 8, 1.0));
-    let Some(Event::Looked { prompt_id, step, look, curve, .. }) = script.search_event(&record)
+    let Some(Event::OracleSearched { prompt_id, step, result, curve, .. }) =
+        script.search_event(&record)
     else {
         panic!()
     };
     told(&mut state, Event::Step(record.clone()));
     told(
         &mut state,
-        Event::Looked {
+        Event::OracleSearched {
             prompt_id: prompt_id.clone(),
             step,
-            look,
+            result,
             curve: curve.clone(),
             tree: None,
             systematic: false,
@@ -576,10 +582,10 @@ fn only_systematic_searches_count_in_the_light() {
     for _ in 0..2 {
         told(
             &mut state,
-            Event::Looked {
+            Event::OracleSearched {
                 prompt_id: prompt_id.clone(),
                 step,
-                look,
+                result,
                 curve: curve.clone(),
                 tree: None,
                 systematic: true,

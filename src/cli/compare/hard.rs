@@ -124,7 +124,7 @@ mod tests {
     fn side(losses: &[Option<f64>]) -> SettingResults {
         let mut course = TextTrace::new(0);
         for loss in losses {
-            let look = loss.map(|loss| OracleResult {
+            let result = loss.map(|loss| OracleResult {
                 oracle_lower: 1.0 + loss,
                 oracle_upper: 1.0 + loss,
                 oracle_floor: 0.1,
@@ -139,7 +139,7 @@ mod tests {
                 accepted: 7,
                 expected_accepted: 1.0,
                 seconds: 0.1,
-                search: look,
+                search: result,
             });
             course.tokens.extend(0..8);
             course.texts.extend((at..at + 8).map(|i| format!(" {i}")));

@@ -143,24 +143,24 @@ fn each_step(
     for (at, recorded) in events {
         match recorded {
             Recorded::Event(Event::Step(record)) => {
-                if let Some((at, record, look)) = waiting.replace((at, record, None)) {
-                    row(count, at, &record, look.as_ref())?;
+                if let Some((at, record, result)) = waiting.replace((at, record, None)) {
+                    row(count, at, &record, result.as_ref())?;
                     count += 1;
                 }
             }
-            Recorded::Event(Event::Looked { prompt_id, step, look: found, .. }) => {
-                if let Some((_, record, look)) = &mut waiting
+            Recorded::Event(Event::OracleSearched { prompt_id, step, result: found, .. }) => {
+                if let Some((_, record, result)) = &mut waiting
                     && record.step == step
                     && record.prompt_id == prompt_id
                 {
-                    *look = Some(found);
+                    *result = Some(found);
                 }
             }
             _ => {}
         }
     }
-    if let Some((at, record, look)) = waiting {
-        row(count, at, &record, look.as_ref())?;
+    if let Some((at, record, result)) = waiting {
+        row(count, at, &record, result.as_ref())?;
         count += 1;
     }
     Ok(count)
@@ -172,8 +172,10 @@ fn csv<R: std::io::Read>(
     out: &mut AtomicOutput,
 ) -> anyhow::Result<()> {
     let mut text = rows::csv_header(rows.columns());
-    each_step(events, |number, at, record, look| {
-        rows.of(number, at, record, look).iter().for_each(|row| text.push_str(&rows::csv_row(row)));
+    each_step(events, |number, at, record, result| {
+        rows.of(number, at, record, result)
+            .iter()
+            .for_each(|row| text.push_str(&rows::csv_row(row)));
         if text.len() >= CHUNK {
             out.write_text(&std::mem::take(&mut text))?;
         }
@@ -189,8 +191,8 @@ fn parquet<R: std::io::Read>(
 ) -> anyhow::Result<()> {
     let mut bytes = Vec::new();
     let mut writer = parquet::Parquet::new(&mut bytes, rows.columns())?;
-    each_step(events, |number, at, record, look| {
-        rows.of(number, at, record, look).into_iter().try_for_each(|row| writer.row(row))
+    each_step(events, |number, at, record, result| {
+        rows.of(number, at, record, result).into_iter().try_for_each(|row| writer.row(row))
     })?;
     writer.finish()?;
     out.write_bytes(&bytes)

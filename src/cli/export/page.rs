@@ -43,11 +43,11 @@ impl Collected {
             Event::PlainTimed { seconds, .. } => self.tally.add_plain_timing(*seconds),
             Event::PromptStarted { .. } => self.text.clear(),
             Event::PromptEnded { .. } => self.tally.end_text(),
-            Event::Looked { prompt_id, step, look, systematic, curve, .. } => {
+            Event::OracleSearched { prompt_id, step, result, systematic, curve, .. } => {
                 if let Some(curve) = curve.as_ref().filter(|_| *systematic) {
-                    self.tally.add_oracle_curve(prompt_id, *step, look.drafter_best, curve);
+                    self.tally.add_oracle_curve(prompt_id, *step, result.drafter_best, curve);
                 }
-                self.tally.add_oracle_result(prompt_id, *step, look);
+                self.tally.add_oracle_result(prompt_id, *step, result);
             }
             Event::Step(record) => self.step(record),
             _ => {}

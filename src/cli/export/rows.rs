@@ -115,17 +115,17 @@ impl Rows {
 
     /// Returns the rows of one step.
     ///
-    /// `number` counts steps of the recording from 0; `look` is the last result of its oracle
+    /// `number` counts steps of the recording from 0; `result` is the last result of its oracle
     /// search.
     pub fn of(
         self,
         number: usize,
         at: Duration,
         record: &StepRecord,
-        look: Option<&OracleResult>,
+        result: Option<&OracleResult>,
     ) -> Vec<Vec<Cell>> {
         match self {
-            Rows::Steps => vec![step(number, at, record, look)],
+            Rows::Steps => vec![step(number, at, record, result)],
             Rows::Nodes => {
                 (0..record.tree.tokens.len()).map(|node| tree_node(number, record, node)).collect()
             }
@@ -149,7 +149,7 @@ fn step(
     number: usize,
     at: Duration,
     record: &StepRecord,
-    look: Option<&OracleResult>,
+    result: Option<&OracleResult>,
 ) -> Vec<Cell> {
     let (settings, miss) = (&record.settings, record.miss.as_ref());
     let entropy: f64 = record.entropy.iter().map(|position| position.sampled.entropy).sum();
@@ -191,8 +191,8 @@ fn step(
         Cell::Float(miss.map(|miss| miss.p)),
         Cell::Float(miss.and_then(|miss| miss.q)),
         Cell::Int(miss.and_then(|miss| i64::try_from(miss.rank).ok())),
-        Cell::Float(look.map(|look| look.oracle_lower)),
-        Cell::Float(look.map(|look| look.oracle_upper)),
+        Cell::Float(result.map(|result| result.oracle_lower)),
+        Cell::Float(result.map(|result| result.oracle_upper)),
     ]
 }
 

@@ -124,16 +124,16 @@ impl RunOutput {
             Event::Cost(cost) => self.tally.cost(&cost),
             Event::Fluid(fluid) => self.tally.fluid(&fluid),
             Event::Load(load) => self.tally.load(&load),
-            Event::Looked { prompt_id, step, look, systematic, curve, .. } => {
+            Event::OracleSearched { prompt_id, step, result, systematic, curve, .. } => {
                 if let Some(curve) = curve.filter(|_| systematic) {
-                    self.tally.add_oracle_curve(&prompt_id, step, look.drafter_best, &curve);
+                    self.tally.add_oracle_curve(&prompt_id, step, result.drafter_best, &curve);
                 }
-                self.tally.add_oracle_result(&prompt_id, step, &look);
+                self.tally.add_oracle_result(&prompt_id, step, &result);
                 if let Some(json) = &mut self.json {
-                    json.write(&JsonLine::Look(OracleResultLine {
+                    json.write(&JsonLine::OracleSearched(OracleResultLine {
                         prompt_id: &prompt_id,
                         step,
-                        result: &look,
+                        result: &result,
                     }))?;
                 }
             }

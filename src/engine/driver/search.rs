@@ -24,14 +24,14 @@ impl Driver<'_> {
     ///
     /// A repeated request continues the search, even one that had run out of passes.
     pub(super) fn start_search(&mut self, step: usize) -> Result<(), End> {
-        if let Some(looking) = self.looking.as_mut().filter(|looking| looking.step == step) {
-            looking.grant_passes();
+        if let Some(search) = self.search.as_mut().filter(|search| search.step == step) {
+            search.grant_passes();
             return Ok(());
         }
         self.stop_search()?;
         match self.engine.session.start_search(step) {
-            Ok(Some(looking)) => {
-                self.looking = Some(looking);
+            Ok(Some(search)) => {
+                self.search = Some(search);
                 Ok(())
             }
             Ok(None) => self.refuse(&format!("the present text has no step {step} to look at")),
@@ -41,20 +41,20 @@ impl Driver<'_> {
 
     /// Stops the current oracle search and reports its final state.
     pub(super) fn stop_search(&mut self) -> Result<(), End> {
-        match self.looking.take().filter(StepSearch::refining) {
-            Some(mut looking) => {
-                looking.stop();
-                self.report_search(&looking, SearchReason::Requested)
+        match self.search.take().filter(StepSearch::refining) {
+            Some(mut search) => {
+                search.stop();
+                self.report_search(&search, SearchReason::Requested)
             }
             None => Ok(()),
         }
     }
 
-    fn report_search(&mut self, looking: &StepSearch, reason: SearchReason) -> Result<(), End> {
+    fn report_search(&mut self, search: &StepSearch, reason: SearchReason) -> Result<(), End> {
         let systematic = reason == SearchReason::Systematic;
-        let (prompt_id, step, look) = (looking.prompt_id.clone(), looking.step, looking.result());
-        let (curve, tree) = (looking.curve().map(Arc::new), looking.tree());
-        self.send(Event::Looked { prompt_id, step, look, systematic, curve, tree })
+        let (prompt_id, step, result) = (search.prompt_id.clone(), search.step, search.result());
+        let (curve, tree) = (search.curve().map(Arc::new), search.tree());
+        self.send(Event::OracleSearched { prompt_id, step, result, systematic, curve, tree })
     }
 
     /// Searches the oracle tree of the step just made, until done or a command arrives.
@@ -63,22 +63,22 @@ impl Driver<'_> {
     /// themselves may still work.
     pub(super) fn search_now(&mut self, step: usize) -> Result<(), End> {
         let mut gone = false;
-        let looked = self.engine.session.search(step, SearchSizes::All).and_then(|looking| {
-            let Some(mut looking) = looking else { return Ok(None) };
-            while looking.refine()? {
+        let found = self.engine.session.search(step, SearchSizes::All).and_then(|search| {
+            let Some(mut search) = search else { return Ok(None) };
+            while search.refine()? {
                 match self.commands.try_recv() {
                     Ok(command) => self.waiting.push_back(command),
                     Err(TryRecvError::Empty) => continue,
                     Err(TryRecvError::Disconnected) => gone = true,
                 }
-                looking.stop();
+                search.stop();
                 break;
             }
-            Ok(Some(looking))
+            Ok(Some(search))
         });
-        match looked {
+        match found {
             _ if gone => Err(End::Quit),
-            Ok(Some(looking)) => self.report_search(&looking, SearchReason::Systematic),
+            Ok(Some(search)) => self.report_search(&search, SearchReason::Systematic),
             Ok(None) => Ok(()),
             Err(why) => {
                 self.look_every = 0;
@@ -89,17 +89,17 @@ impl Driver<'_> {
 
     /// Refines the current oracle search by one pass; false if none is running.
     pub(super) fn refine_search(&mut self) -> Result<bool, End> {
-        let Some(mut looking) = self.looking.take() else { return Ok(false) };
-        if !looking.refining() {
-            self.looking = Some(looking);
+        let Some(mut search) = self.search.take() else { return Ok(false) };
+        if !search.refining() {
+            self.search = Some(search);
             return Ok(false);
         }
-        match looking.refine() {
+        match search.refine() {
             Ok(_) => {
-                self.report_search(&looking, SearchReason::Requested)?;
-                self.looking = Some(looking);
+                self.report_search(&search, SearchReason::Requested)?;
+                self.search = Some(search);
             }
-            Err(why) => self.refuse(&format!("step {} can't be looked at: {why}", looking.step))?,
+            Err(why) => self.refuse(&format!("step {} can't be looked at: {why}", search.step))?,
         }
         Ok(true)
     }

@@ -56,8 +56,8 @@ impl StepTrace {
     ///
     /// `None` if the step was not searched, or its search did not converge.
     pub fn knowledge_loss(&self) -> Option<f64> {
-        let look = self.search.filter(OracleResult::converged)?;
-        Some(look.best_known_mass(self.expected_accepted) - look.drafter_best?)
+        let result = self.search.filter(OracleResult::converged)?;
+        Some(result.best_known_mass(self.expected_accepted) - result.drafter_best?)
     }
 }
 
@@ -115,18 +115,18 @@ impl TextTrace {
     ///
     /// The cause of the step's miss is updated, since the result shows whether the miss was
     /// unlucky. Results of unfinished searches are ignored.
-    pub fn add_search(&mut self, step: usize, look: &OracleResult) {
+    pub fn add_search(&mut self, step: usize, result: &OracleResult) {
         let Some(step) =
-            self.steps.get_mut(step).filter(|_| look.state != OracleSearchState::Refining)
+            self.steps.get_mut(step).filter(|_| result.state != OracleSearchState::Refining)
         else {
             return;
         };
-        step.search = Some(*look);
+        step.search = Some(*result);
         let end = (step.position + step.tokens).saturating_sub(1);
         if let Some(TokenOrigin::Refused(miss) | TokenOrigin::Bonus(Some(miss))) =
             self.origins.get_mut(end)
         {
-            miss.cause = miss.cause_given_oracle(look);
+            miss.cause = miss.cause_given_oracle(result);
         }
     }
 
@@ -171,7 +171,7 @@ mod tests {
     use crate::telemetry::MissCause;
     use crate::telemetry::testing::{chain, miss, record, tree};
 
-    fn look(floor: f64) -> OracleResult {
+    fn result(floor: f64) -> OracleResult {
         OracleResult {
             oracle_lower: 2.0,
             oracle_upper: 2.0,
@@ -208,10 +208,10 @@ mod tests {
         assert_eq!(course.steps.iter().map(|s| s.position).collect::<Vec<_>>(), [0, 3, 5, 6]);
         assert_eq!([0, 1, 2, 3, 9].map(|at| course.accepted_run(at)), [2, 1, 0, 1, 0]);
         assert_eq!(course.steps[0].knowledge_loss(), None);
-        course.add_search(0, &look(0.2));
+        course.add_search(0, &result(0.2));
         assert_eq!(course.origins[2].miss().map(|m| m.cause), Some(MissCause::Unlucky));
         assert_eq!(course.steps[0].knowledge_loss(), Some(1.5));
-        course.add_search(99, &look(0.2));
+        course.add_search(99, &result(0.2));
     }
 
     #[test]

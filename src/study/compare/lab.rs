@@ -18,7 +18,7 @@ pub struct ComparedStep {
     /// Record of the step.
     pub record: Arc<StepRecord>,
     /// Result of the oracle search, if the step was searched.
-    pub look: Option<OracleResult>,
+    pub search_result: Option<OracleResult>,
     /// Mass of the oracle trees by size, if the step was searched.
     pub curve: Option<Arc<OracleCurve>>,
     /// Fluid bound with its details, at the steps where it is updated.
@@ -104,9 +104,9 @@ impl EngineSet {
     pub fn step(&mut self, lane: usize) -> anyhow::Result<Option<ComparedStep>> {
         let engine = &mut self.engines[lane];
         let Some(record) = engine.session.step()? else { return Ok(None) };
-        let (mut look, mut curve) = (None, None);
-        if let Some(looking) = engine.session.search_if_due(record.step, self.look_every)? {
-            (look, curve) = (Some(looking.result()), looking.curve());
+        let (mut result, mut curve) = (None, None);
+        if let Some(search) = engine.session.search_if_due(record.step, self.look_every)? {
+            (result, curve) = (Some(search.result()), search.curve());
         }
         let ended = engine.session.ending().is_some();
         let fluid = engine.session.fluid(FluidReport::after_step(ended)).map(Arc::new);
@@ -116,7 +116,7 @@ impl EngineSet {
         }
         Ok(Some(ComparedStep {
             record: Arc::new(record),
-            look,
+            search_result: result,
             curve: curve.map(Arc::new),
             fluid,
             ended,

@@ -34,16 +34,16 @@ impl SettingResults {
                 *counted = record.step + 1;
             }
             self.tally.add(record);
-            if let Some(look) = &made.look {
+            if let Some(result) = &made.search_result {
                 if let Some(curve) = &made.curve {
                     self.tally.add_oracle_curve(
                         &record.prompt_id,
                         record.step,
-                        look.drafter_best,
+                        result.drafter_best,
                         curve,
                     );
                 }
-                self.tally.add_oracle_result(&record.prompt_id, record.step, look);
+                self.tally.add_oracle_result(&record.prompt_id, record.step, result);
             }
             if let Some(fluid) = &made.fluid {
                 self.tally.fluid(fluid);
@@ -54,8 +54,8 @@ impl SettingResults {
         }
         if let Some(course) = self.courses.last_mut() {
             course.add_step(record);
-            if let Some(look) = &made.look {
-                course.add_search(record.step, look);
+            if let Some(result) = &made.search_result {
+                course.add_search(record.step, result);
             }
             course.complete = made.ended;
         }
@@ -84,7 +84,7 @@ mod tests {
                 let record = Arc::new(StepRecord { step, ..record(chain(&[0.5]), &[], 4) });
                 side.add(&ComparedStep {
                     record,
-                    look: None,
+                    search_result: None,
                     curve: None,
                     fluid: None,
                     ended: false,

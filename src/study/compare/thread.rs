@@ -241,7 +241,7 @@ mod tests {
                             other.complete || ahead[*lane] <= ahead[1 - lane],
                             "the one that is behind makes the step"
                         );
-                        if made.look.is_some() {
+                        if made.search_result.is_some() {
                             let first = *searched
                                 .entry(made.record.prompt_id.clone())
                                 .or_insert(made.record.step % 3);

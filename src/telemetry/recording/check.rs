@@ -3,7 +3,7 @@
 //! A recording may come from anywhere. Views and averages index lists by the numbers in a record
 //! and allocate by them, so each must be consistent and bounded.
 
-use super::{Entry, LookEntry};
+use super::{Entry, OracleEntry};
 use crate::draft::DrafterKind;
 use crate::telemetry::{
     FluidBound, OracleResult, OracleTree, RankedToken, RunInfo, StageTimes, StepRecord,
@@ -63,10 +63,10 @@ pub(super) fn check(entry: &Entry) -> Check {
             within(id.len(), MAX_TEXT, "the id of the prompt is too long")?;
             amounts(&[*prefill_seconds], "the prefill time is out of range")
         }
-        Entry::Look(LookEntry { prompt_id, step, look }) => {
+        Entry::OracleSearched(OracleEntry { prompt_id, step, result }) => {
             within(prompt_id.len(), MAX_TEXT, "the id of the prompt is too long")?;
             ensure(*step < MAX_COUNT, "the number of the step is out of range")?;
-            oracle(look)
+            oracle(result)
         }
         Entry::SearchEvery { steps } => {
             ensure(*steps < MAX_COUNT, "the interval of searches is out of range")
@@ -290,10 +290,14 @@ fn texts<'a>(all: impl IntoIterator<Item = &'a String>) -> Check {
     ensure(all.into_iter().all(|text| text.len() <= MAX_TEXT), "a text is too long")
 }
 
-fn oracle(look: &OracleResult) -> Check {
-    ensure(look.passes < MAX_COUNT, "the number of passes is out of range")?;
-    let values =
-        [look.oracle_lower, look.oracle_upper, look.oracle_floor, look.drafter_best.unwrap_or(0.0)];
+fn oracle(result: &OracleResult) -> Check {
+    ensure(result.passes < MAX_COUNT, "the number of passes is out of range")?;
+    let values = [
+        result.oracle_lower,
+        result.oracle_upper,
+        result.oracle_floor,
+        result.drafter_best.unwrap_or(0.0),
+    ];
     amounts(&values, "a result of the oracle search is out of range")
 }
 

@@ -112,7 +112,8 @@ pub enum Entry {
         tree: Option<Arc<OracleTree>>,
     },
     /// Result of an oracle search.
-    Look(LookEntry),
+    #[serde(rename = "look")]
+    OracleSearched(OracleEntry),
     /// User chose another interval of oracle searches.
     SearchEvery {
         /// Interval in steps; 0 for none.
@@ -162,14 +163,14 @@ pub enum Entry {
 
 /// Result of an oracle search, as the line of type `look`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct LookEntry {
+pub struct OracleEntry {
     /// Id of the step's prompt.
     pub prompt_id: String,
     /// Number of the step within the prompt, from 0.
     pub step: usize,
     /// Result of the search.
     #[serde(flatten)]
-    pub look: OracleResult,
+    pub result: OracleResult,
 }
 
 #[cfg(test)]

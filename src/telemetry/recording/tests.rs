@@ -53,7 +53,7 @@ fn all() -> Vec<Entry> {
     step.entropy =
         vec![PositionEntropy { p: 0.5, p_plain: Some(0.4), ..PositionEntropy::default() }; 3];
     step.notice = Some("the drafter is late".into());
-    let look = OracleResult {
+    let result = OracleResult {
         oracle_lower: 1.2,
         oracle_upper: 1.3,
         oracle_floor: 0.01,
@@ -93,7 +93,7 @@ fn all() -> Vec<Entry> {
             curve: Some(Arc::new(curve)),
             tree: Some(Arc::new(tree)),
         },
-        Entry::Look(LookEntry { prompt_id: "0".into(), step: 0, look }),
+        Entry::OracleSearched(OracleEntry { prompt_id: "0".into(), step: 0, result }),
         Entry::Fluid(Arc::new(FluidBound { positions: 3, curve: vec![0.0, 0.5], kinds })),
         Entry::PromptEnded { ending: Ending::Length },
         Entry::Settings { settings },
@@ -163,7 +163,7 @@ fn lines_match_the_schemas_and_their_variants_do_not() {
         let line = serde_json::to_value(entry).unwrap();
         // Steps and searches are those of `speclight run --json`.
         let schema = match entry {
-            Entry::Step(_) | Entry::Look(_) => &shared,
+            Entry::Step(_) | Entry::OracleSearched(_) => &shared,
             _ => &own,
         };
         assert!(schema.is_valid(&line), "{}: {line}", schema.validate(&line).unwrap_err());

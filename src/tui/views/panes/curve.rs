@@ -51,7 +51,7 @@ pub fn summary(state: &State) -> (Vec<String>, Role) {
 pub fn curve(state: &State, pen: &mut Pen) {
     let (Some((accepted, expected)), Some(newest)) = (measured(state), state.history.newest())
     else {
-        if !state.drawn() {
+        if !state.samples_trees() {
             empty(pen, "accepted length by budget appears here");
             return;
         }
@@ -68,7 +68,7 @@ pub fn curve(state: &State, pen: &mut Pen) {
     let (width, mut height) = (pen.width(), pen.height());
     let line = match state.selected {
         Some(_) => depths(state),
-        None if state.drawn() => super::overlap::line(state),
+        None if state.samples_trees() => super::overlap::line(state),
         None => kinds(state).filter(|_| !greedy(&newest.record)),
     };
     if let Some(line) = line.filter(|_| height >= 12) {
@@ -156,7 +156,7 @@ pub fn curve(state: &State, pen: &mut Pen) {
         ("published?", "publ.?", "p", &published, Role::GaugeUnknown),
     ];
     for (name, short, letter, value, role) in forms {
-        if value(most as f64).is_some() && !state.drawn() {
+        if value(most as f64).is_some() && !state.samples_trees() {
             let role = if greedy { Role::GaugeUnknown } else { role };
             curves.push(Curve {
                 labels: shorter(named(&format!("{reference}{name}"), value(most as f64)), short),
@@ -178,7 +178,8 @@ pub fn curve(state: &State, pen: &mut Pen) {
     });
     // Scaled to the measured and proven curves. The published form is left out, since its constant
     // is unknown.
-    let proven = tuned(most as f64).or_else(|| renewal(most as f64)).filter(|_| !state.drawn());
+    let proven =
+        tuned(most as f64).or_else(|| renewal(most as f64)).filter(|_| !state.samples_trees());
     let top = [last(&accepted), last(&expected), fluid(most as f64), proven];
     let top = top.into_iter().flatten().filter(|v| v.is_finite()).fold(1.0, f64::max);
     let kept = record.choice.map(|c| c.kept + 1).filter(|_| record.settings.automatic());

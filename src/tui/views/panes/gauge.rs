@@ -21,7 +21,7 @@ struct Reading<'a> {
     ceilings: &'a Ceilings,
     greedy: bool,
     /// Set for sampled trees. B - 1 is their only ceiling, and no oracle tree bounds them.
-    drawn: bool,
+    sampled_trees: bool,
     /// Set for a single step, clear for a mean.
     single: bool,
     /// Means with their intervals; `None` for a single step.
@@ -47,14 +47,14 @@ fn reading(state: &State) -> Option<Reading<'_>> {
         .ladder
         .losses()
         .filter(|_| single.is_none() && averages.ladder.searched_steps() >= ladder::MIN_SEARCHES);
-    let drawn = record.settings.samples_trees();
+    let sampled_trees = record.settings.samples_trees();
     let (oracle, best) = match (single, mean) {
-        _ if drawn => (None, None),
+        _ if sampled_trees => (None, None),
         (Some(step), _) => (
-            step.look.map(|l| {
+            step.search_result.map(|l| {
                 (l.best_known_mass(expected), l.oracle_upper.max(l.best_known_mass(expected)))
             }),
-            step.look.and_then(|l| l.drafter_best),
+            step.search_result.and_then(|l| l.drafter_best),
         ),
         (None, Some(m)) => {
             let best = m.shape.map(|shape| expected + shape);
@@ -73,7 +73,7 @@ fn reading(state: &State) -> Option<Reading<'_>> {
         budget: record.settings.budget,
         ceilings: &record.ceilings,
         greedy,
-        drawn,
+        sampled_trees,
         single: single.is_some(),
         reached: record.reached.as_ref().filter(|_| single.is_none()),
         oracle,
@@ -143,7 +143,7 @@ impl Reading<'_> {
                 .map_or_else(String::new, |s| format!("; {} reached", percent(s)));
             return vec![format!("greedy: ceiling B{of}"), "greedy: ceiling B".to_owned()];
         }
-        if self.drawn {
+        if self.sampled_trees {
             return vec![
                 "sampled trees are outside the theorem: of its ceilings only B - 1 applies"
                     .to_owned(),
@@ -426,7 +426,7 @@ fn table(state: &State, reading: &Reading, pen: &mut Pen) {
     } else {
         "best trees after these contexts, from searched steps"
     };
-    let batch = match (reading.greedy, reading.drawn) {
+    let batch = match (reading.greedy, reading.sampled_trees) {
         (true, _) => "greedy: the only ceiling; a perfect drafter reaches it",
         (_, true) => "all drafted tokens: the only ceiling of sampled trees",
         _ => "all drafted tokens",

@@ -48,15 +48,15 @@ pub fn summary(state: &State) -> (Vec<String>, Role) {
     if ladder.steps() == 0 {
         return (Vec::new(), Role::Label);
     }
-    let (looks, steps) = (ladder.searched_steps(), ladder.steps());
-    if looks == 0 && state.look_every == 0 {
+    let (searches, steps) = (ladder.searched_steps(), ladder.steps());
+    if searches == 0 && state.look_every == 0 {
         return (vec!["o: enable oracle search".to_owned(), "o: search".to_owned()], Role::Label);
     }
     (
         vec![
-            format!("drafted tokens per step; oracle searched {looks} of {steps} steps"),
-            format!("oracle searched {looks} of {steps} steps"),
-            format!("{looks} of {steps} searched"),
+            format!("drafted tokens per step; oracle searched {searches} of {steps} steps"),
+            format!("oracle searched {searches} of {steps} steps"),
+            format!("{searches} of {steps} searched"),
         ],
         Role::Label,
     )
@@ -71,7 +71,7 @@ pub fn ladder(state: &State, pen: &mut Pen) {
         return;
     };
     let (width, height, glyphs) = (pen.width(), pen.height(), pen.glyphs());
-    let step = Losses::of_step(&shown.record, shown.look.as_ref());
+    let step = Losses::of_step(&shown.record, shown.search_result.as_ref());
     let (accepted, one) = (averages.accepted_mean().unwrap_or(0.0), shown.record.accepted as f64);
     let parts = parts(&mean, &step, glyphs);
     let single = state.selected.is_some();

@@ -40,7 +40,7 @@ struct Reading<'a> {
     /// Step shown; `None` for means.
     single: Option<&'a Step>,
     greedy: bool,
-    drawn: bool,
+    sampled_trees: bool,
     nothing_drafted: bool,
     searched: usize,
 }
@@ -167,13 +167,15 @@ fn of_step(step: &Step, cost: Option<&CostCurve>) -> (LightLadder, Option<f64>, 
         drafting: gap(marks[3], marks[2]),
         ..LightLadder::default()
     };
-    let oracle = match (&step.curve, step.look) {
+    let oracle = match (&step.curve, step.search_result) {
         (Some(curve), _) => Some(curve.lower(nodes).max(record.expected_accepted)),
-        (None, look) => look.map(|look| look.best_known_mass(record.expected_accepted)),
+        (None, result) => result.map(|result| result.best_known_mass(record.expected_accepted)),
     };
     let oracle_mark = oracle.map(|oracle| (1.0 + oracle) / time.verify);
-    let best_mark =
-        step.look.and_then(|look| look.drafter_best).map(|best| (1.0 + best) / time.verify);
+    let best_mark = step
+        .search_result
+        .and_then(|result| result.drafter_best)
+        .map(|best| (1.0 + best) / time.verify);
     ladder.shape = best_mark.and_then(|best| gap(best, marks[3]));
     ladder.knowledge = oracle_mark.zip(best_mark).and_then(|(oracle, best)| gap(oracle, best));
     let best = step.curve.as_ref().zip(cost).and_then(|(curve, cost)| {
@@ -232,7 +234,7 @@ fn reading<'a>(state: &'a State, glyphs: &Glyphs) -> Option<Reading<'a>> {
         best_budget,
         single,
         greedy: greedy(record),
-        drawn: record.settings.samples_trees(),
+        sampled_trees: record.settings.samples_trees(),
         nothing_drafted: record.settings.drafter == DrafterKind::None
             || record.settings.budget <= 1,
         searched: figures.searched_steps,
@@ -350,7 +352,7 @@ impl Reading<'_> {
             let how = match self.single {
                 Some(_) => "",
                 None if self.greedy => ": reading speed",
-                None if self.drawn => ": reading speed, if q = p",
+                None if self.sampled_trees => ": reading speed, if q = p",
                 None => ", free drafting",
             };
             return forms(

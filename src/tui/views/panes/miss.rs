@@ -14,7 +14,7 @@ pub fn summary(state: &State) -> (Vec<String>, Role) {
     let Some((_, cause)) = cause(step) else {
         return (vec![format!("step {}", step.record.step)], role);
     };
-    let sure = if step.look.is_some() { "" } else { "?" };
+    let sure = if step.search_result.is_some() { "" } else { "?" };
     (
         vec![
             format!("step {}: {}{sure}", step.record.step, cause.name()),
@@ -31,13 +31,13 @@ fn shown(state: &State) -> Option<&Step> {
 /// Returns the miss of a step and its cause, as far as it is known.
 fn cause(step: &Step) -> Option<(&Miss, MissCause)> {
     let miss = step.record.miss.as_ref()?;
-    Some((miss, step.look.map_or(miss.cause, |look| miss.cause_given_oracle(&look))))
+    Some((miss, step.search_result.map_or(miss.cause, |result| miss.cause_given_oracle(&result))))
 }
 
 /// Returns the cause in words, longest form first.
 ///
 /// Without an oracle search, bad luck is inferred from the mean context.
-fn reason(miss: &Miss, cause: MissCause, look: Option<&OracleResult>) -> Vec<String> {
+fn reason(miss: &Miss, cause: MissCause, result: Option<&OracleResult>) -> Vec<String> {
     let choice = format!("target's {} choice", ordinal(miss.rank.saturating_add(1)));
     match cause {
         MissCause::Knowledge => {
@@ -64,7 +64,7 @@ fn reason(miss: &Miss, cause: MissCause, look: Option<&OracleResult>) -> Vec<Str
             "budget: the tree ends here".into(),
             "tree ends".into(),
         ],
-        MissCause::Unlucky if look.is_none() => vec![
+        MissCause::Unlucky if result.is_none() => vec![
             format!("unlucky, probably: path probability {}, less than an oracle tree needs on average", probability(miss.pi).trim()),
             format!("unlucky, probably: path probability {}, too low for an oracle tree", probability(miss.pi).trim()),
             "unlucky, probably: below an oracle tree's mean".into(),
@@ -129,7 +129,7 @@ pub fn miss(state: &State, pen: &mut Pen) {
         return;
     }
     // The cause, in one or two rows at most.
-    let reasons = reason(miss, cause, step.look.as_ref());
+    let reasons = reason(miss, cause, step.search_result.as_ref());
     let room = width.saturating_sub(2);
     let rows = usize::from(height >= 9) + 1;
     let wrapped = reasons

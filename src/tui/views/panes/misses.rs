@@ -85,9 +85,9 @@ fn autopsy(state: &State, step: &Step, pen: &mut Pen) -> usize {
         pen.text(x, 0, why, Role::Label);
         return 1;
     };
-    let cause = step.look.map_or(miss.cause, |look| miss.cause_given_oracle(&look));
+    let cause = step.search_result.map_or(miss.cause, |result| miss.cause_given_oracle(&result));
     let name = cause.name();
-    let sure = if step.look.is_some() { "" } else { "?" };
+    let sure = if step.search_result.is_some() { "" } else { "?" };
     let token = super::tree::token(&miss.text, pen, width.saturating_sub(x + 28).max(6));
     x = pen.text(x, 0, " missed ", Role::Label);
     x = pen.text(x, 0, &token, Role::NodeBonus);

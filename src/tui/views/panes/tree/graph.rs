@@ -111,7 +111,7 @@ pub fn graph(step: &Step, shown: Shown, pen: &mut Pen) {
             .p
             .filter(|_| i > 0 && cap >= LABELS[1])
             .map_or_else(String::new, |p| format!(" {}", probability(p).trim()));
-        let mark = node.outcome.look(glyphs).0;
+        let mark = node.outcome.style(glyphs).0;
         let text = token(node.text, pen, cap.saturating_sub(2 + p.len()).max(1));
         format!("{mark} {text}{p}")
     };
@@ -143,7 +143,7 @@ pub fn graph(step: &Step, shown: Shown, pen: &mut Pen) {
     for i in (0..keep.len()).filter(|&i| keep[i] && picture.nodes[i].depth <= levels) {
         let Some(y) = row_of(i) else { continue };
         let node = &picture.nodes[i];
-        let role = node.outcome.look(glyphs).1;
+        let role = node.outcome.style(glyphs).1;
         let start = starts[node.depth];
         let words = label(i, cap, pen);
         let end = pen.text(start, y, &words, role);
@@ -170,7 +170,7 @@ pub fn graph(step: &Step, shown: Shown, pen: &mut Pen) {
             {
                 Role::Branch
             } else {
-                next.outcome.look(glyphs).1
+                next.outcome.style(glyphs).1
             };
             let Some(row) = placement.rows[child] else { continue };
             if k == 0 {

@@ -177,7 +177,7 @@ fn path_end(picture: &Picture, nodes: &[usize], from: usize, pen: &mut Pen) {
         .iter()
         .map(|&i| {
             let node = &picture.nodes[i];
-            let (mark, role) = node.outcome.look(glyphs);
+            let (mark, role) = node.outcome.style(glyphs);
             (format!("{mark} {}", token(node.text, pen, 16)), role)
         })
         .collect();
@@ -219,7 +219,7 @@ fn block(node: &PictureNode, width: usize, unproposed: &str, pen: &mut Pen) {
         pen.rule(0, width, y, fill, role);
         pen.rule(0, 1, y, edge, role);
     }
-    let (mark, look) = node.outcome.look(glyphs);
+    let (mark, style) = node.outcome.style(glyphs);
     let p = node.p.map_or_else(String::new, |p| probability(p).trim().to_owned());
     let own = width.saturating_sub(if width >= 6 { 2 } else { 1 });
     // A label beyond the block leaves one column free.
@@ -243,12 +243,12 @@ fn block(node: &PictureNode, width: usize, unproposed: &str, pen: &mut Pen) {
     ];
     let words = forms.iter().find(|form| pen.measure(form) <= room);
     let words = words.cloned().unwrap_or_else(|| pen.shorten(&text, room));
-    label(&words, 0, width, (role, look), pen);
+    label(&words, 0, width, (role, style), pen);
     if height > 1 {
         let q = node.q.map(|q| format!("q {}", probability(q).trim()));
         let words = q.unwrap_or_else(|| unproposed.to_owned());
         if pen.measure(&words) <= room {
-            label(&words, 1, width, (role, look), pen);
+            label(&words, 1, width, (role, style), pen);
         }
     }
 }
@@ -267,7 +267,7 @@ fn legend(step: &Step, picture: &Picture, shown: Shown, pen: &Pen) -> Vec<String
         return vec![words.to_owned(), "width: p at temperature 1".to_owned()];
     }
     let expected = two(step.record.expected_accepted);
-    let Some(look) = step.look else {
+    let Some(result) = step.search_result else {
         let short = format!("filled area {expected} = E[X|T]");
         return vec![
             format!("{short}; gaps: not drafted; o searches for the oracle tree"),
@@ -275,8 +275,8 @@ fn legend(step: &Step, picture: &Picture, shown: Shown, pen: &Pen) -> Vec<String
             short,
         ];
     };
-    let oracle = look.best_known_mass(step.record.expected_accepted);
-    let best = look
+    let oracle = result.best_known_mass(step.record.expected_accepted);
+    let best = result
         .drafter_best
         .unwrap_or(step.record.expected_accepted)
         .max(step.record.expected_accepted);

@@ -33,7 +33,7 @@ pub enum NodeOutcome {
 
 impl NodeOutcome {
     /// Returns the mark before the token, and the role of both.
-    pub fn look(self, glyphs: &Glyphs) -> (&'static str, Role) {
+    pub fn style(self, glyphs: &Glyphs) -> (&'static str, Role) {
         match self {
             NodeOutcome::Root => (glyphs.root, Role::NodeRoot),
             NodeOutcome::Accepted => (glyphs.accepted, Role::NodeAccepted),

@@ -24,7 +24,7 @@ enum NodeOutcome {
 }
 
 impl NodeOutcome {
-    fn look(self, glyphs: &Glyphs) -> (&'static str, Role) {
+    fn style(self, glyphs: &Glyphs) -> (&'static str, Role) {
         match self {
             NodeOutcome::Root => (glyphs.root, Role::NodeRoot),
             NodeOutcome::Accepted => (glyphs.accepted, Role::NodeAccepted),
@@ -233,7 +233,7 @@ pub fn table(state: &State, step: &Step, pen: &mut Pen) {
     let pi = record.tree.path_products();
     for (y, row) in picture.iter().skip(skipped).enumerate() {
         let y = y + head;
-        let (glyph, role) = row.fate.look(glyphs);
+        let (glyph, role) = row.fate.style(glyphs);
         let branch = if row.fate == NodeOutcome::Cut { role } else { Role::Branch };
         let mut x = pen.text(1, y, &pen.shorten(&row.branches, words.saturating_sub(4)), branch);
         x = pen.text(x, y, glyph, role);
