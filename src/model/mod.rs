@@ -16,9 +16,9 @@ mod head_form;
 mod jinja;
 pub mod load;
 pub mod rope;
-mod slots;
 mod strftime;
 pub mod tokenizer;
+mod uncommitted;
 
 pub use error::LoadError;
 pub use head::{Head, HeadInfo};

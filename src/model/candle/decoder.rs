@@ -9,7 +9,7 @@ use super::Llama;
 use super::cache::Cache;
 use super::llama::Batch;
 use super::reduce::reduce;
-use crate::model::slots::Slots;
+use crate::model::uncommitted::UncommittedNodes;
 use crate::model::{Config, Decoder, ForwardError, Logits, Node, Pass, Reductions};
 use crate::tree::TokenId;
 
@@ -19,7 +19,7 @@ pub struct CandleDecoder {
     llama: Arc<Llama>,
     cache: Cache,
     len: usize,
-    slots: Slots,
+    uncommitted: UncommittedNodes,
     /// Logits of the last pass, (nodes, vocab), on the device.
     ///
     /// The first row belongs to node `first` of the pass.
@@ -46,7 +46,7 @@ impl CandleDecoder {
             llama,
             cache,
             len,
-            slots: Slots::default(),
+            uncommitted: UncommittedNodes::default(),
             logits: None,
             first: 0,
             rows: Vec::new(),
@@ -63,17 +63,18 @@ impl CandleDecoder {
 
     /// Runs the pass over the nodes from slot `before` on.
     ///
-    /// The nodes must have been added to `slots` already.
+    /// The nodes must have been added to `uncommitted` already.
     fn run(&mut self, before: usize, nodes: &[Node], pass: Pass) -> Result<()> {
         self.logits = None;
         self.rows.clear();
         if nodes.is_empty() {
             return Ok(());
         }
-        self.cache.reserve(self.len + self.slots.len())?;
+        self.cache.reserve(self.len + self.uncommitted.len())?;
         let tokens: Vec<TokenId> = nodes.iter().map(|node| node.token).collect();
-        let positions: Vec<usize> =
-            (before..self.slots.len()).map(|slot| self.len + self.slots.depth(slot)).collect();
+        let positions: Vec<usize> = (before..self.uncommitted.len())
+            .map(|slot| self.len + self.uncommitted.depth(slot))
+            .collect();
         let mask = self.mask(before);
         let batch = Batch {
             tokens: &tokens,
@@ -100,11 +101,11 @@ impl CandleDecoder {
     ///
     /// 0 or -inf, row by row. `None` if every node sees all of them.
     fn mask(&self, before: usize) -> Option<Vec<f32>> {
-        let slots = self.slots.len();
+        let slots = self.uncommitted.len();
         let mut mask = vec![f32::NEG_INFINITY; (slots - before) * slots];
         let mut hidden = mask.len();
         for (row, slot) in mask.chunks_exact_mut(slots).zip(before..) {
-            for seen in self.slots.path_to_context(slot) {
+            for seen in self.uncommitted.path_to_context(slot) {
                 row[seen] = 0.0;
                 hidden -= 1;
             }
@@ -127,13 +128,13 @@ impl Decoder for CandleDecoder {
     }
 
     fn nodes(&self) -> usize {
-        self.slots.len()
+        self.uncommitted.len()
     }
 
     fn append(&mut self, nodes: &[Node], pass: Pass) -> std::result::Result<(), ForwardError> {
-        let before = self.slots.len();
+        let before = self.uncommitted.len();
         let pass = Pass { layers: pass.layers.min(self.config().layers), ..pass };
-        self.slots.append(
+        self.uncommitted.append(
             self.llama.config().vocab,
             self.cache.capacity(),
             self.len,
@@ -141,7 +142,7 @@ impl Decoder for CandleDecoder {
             pass.layers,
         )?;
         self.run(before, nodes, pass).map_err(|e| {
-            self.slots.truncate(before);
+            self.uncommitted.truncate(before);
             e.into()
         })
     }
@@ -168,19 +169,19 @@ impl Decoder for CandleDecoder {
     }
 
     fn commit(&mut self, path: &[usize]) -> std::result::Result<(), ForwardError> {
-        self.slots.check_path(path, self.config().layers)?;
+        self.uncommitted.check_path(path, self.config().layers)?;
         self.cache.gather(self.len, path)?;
         self.len += path.len();
-        self.slots.truncate(0);
+        self.uncommitted.truncate(0);
         Ok(())
     }
 
     fn discard(&mut self) {
-        self.slots.truncate(0);
+        self.uncommitted.truncate(0);
     }
 
     fn truncate(&mut self, len: usize) {
-        self.slots.truncate(0);
+        self.uncommitted.truncate(0);
         self.len = self.len.min(len);
     }
 

@@ -80,7 +80,7 @@ pub struct Acts {
     row: usize,
     all: Shared<ActBlock>,
     /// Tokens interleaved for a matrix unit, if the kernel has one.
-    sixteens: Option<TokenGroups>,
+    groups: Option<TokenGroups>,
 }
 
 #[allow(unsafe_code)]
@@ -88,7 +88,7 @@ impl Acts {
     /// Allocates `tokens` rows of `cols` values, each padded to whole blocks.
     pub fn new(cols: usize, tokens: usize) -> Self {
         let row = cols.div_ceil(BLOCK);
-        Self { row, all: Shared::new(row * tokens), sixteens: None }
+        Self { row, all: Shared::new(row * tokens), groups: None }
     }
 
     /// Like [`Acts::new`], with interleaved 16-token groups if `groups`, for a matrix unit.
@@ -100,7 +100,7 @@ impl Acts {
         let n = acts.row * tokens.next_multiple_of(GROUP_TOKENS);
         let (quants, scales, scaled_sums, sums) =
             (Shared::new(n), Shared::new(n), Shared::new(n), Shared::new(n));
-        Self { sixteens: Some(TokenGroups { quants, scales, scaled_sums, sums }), ..acts }
+        Self { groups: Some(TokenGroups { quants, scales, scaled_sums, sums }), ..acts }
     }
 
     /// Number of blocks in a row.
@@ -124,7 +124,7 @@ impl Acts {
     /// # Safety
     /// No thread writes them while they live.
     pub unsafe fn token_groups(&self, first: usize) -> Option<[TokenGroup<'_>; MAX_GROUPS]> {
-        let all = self.sixteens.as_ref()?;
+        let all = self.groups.as_ref()?;
         let size = GROUP_TOKENS * self.row;
         let last = (all.sums.len() / size.max(1)).checked_sub(1)?;
         Some(std::array::from_fn(|i| {
@@ -203,7 +203,7 @@ impl Acts {
         let (acts, t, b) = (to.acts, to.row, to.first + b);
         debug_assert!(b < acts.row);
         let scaled_sum = scale * sum as f32;
-        if let Some(all) = acts.sixteens.as_ref().filter(|_| to.interleaved) {
+        if let Some(all) = acts.groups.as_ref().filter(|_| to.interleaved) {
             let at = (t / GROUP_TOKENS * acts.row + b) * GROUP_TOKENS + t % GROUP_TOKENS;
             // SAFETY: guaranteed by the caller: no other thread accesses this token's and block's
             // elements.

@@ -17,8 +17,8 @@ use std::sync::OnceLock;
 
 use super::acts::{GROUP_TOKENS, MAX_GROUPS, TokenGroup};
 use super::avx512::real::{put, scales};
-use super::dispatch::{BYTES, FAR, NIBBLES, NIBBLES_MIN, SUPER, packing};
-use super::kernel::{BySixteen, TileOutput};
+use super::dispatch::{BYTES, FAR, NIBBLES, NIBBLES_MIN, Q4K, packing};
+use super::kernel::{MatrixUnit, TileOutput};
 use super::tile::{BLOCK, Packing, ROWS};
 
 /// Data types that the AMX unit can multiply here.
@@ -119,12 +119,12 @@ pub unsafe fn release() {
 }
 
 /// Products of packed weights with 16-token groups on the AMX unit.
-pub static AMX_UNIT: BySixteen = {
+pub static AMX_UNIT: MatrixUnit = {
     unsafe fn begin() {
         // SAFETY: the unit is present (guaranteed by the caller).
         unsafe { load_tile_config(&BLOCKS) };
     }
-    BySixteen { begin, tile, end: release }
+    MatrixUnit { begin, tile, end: release }
 };
 
 /// Number of blocks multiplied before the first one is scaled.
@@ -153,7 +153,7 @@ struct UnpackedBlock([u8; ROWS * BLOCK]);
 /// Only the last group may be partial.
 ///
 /// # Safety
-/// [`found`] has found int8 support, [`BySixteen::begin`] was called before, and the CPU has
+/// [`found`] has found int8 support, [`MatrixUnit::begin`] was called before, and the CPU has
 /// AVX-512 with VNNI. `tile` holds a whole tile of `p` with as many blocks as the tokens have;
 /// `out` may be written at each token's 16 rows.
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
@@ -163,7 +163,7 @@ unsafe fn tile(p: Packing, tile: &[u8], x: &[TokenGroup], n: usize, out: TileOut
         match p {
             Packing::Nibbles { min: false } => multiply::<NIBBLES>(tile, x, n, out),
             Packing::Nibbles { min: true } => multiply::<NIBBLES_MIN>(tile, x, n, out),
-            Packing::Super => multiply::<SUPER>(tile, x, n, out),
+            Packing::Q4K => multiply::<Q4K>(tile, x, n, out),
             Packing::Bytes => multiply::<BYTES>(tile, x, n, out),
         }
     }
@@ -335,7 +335,7 @@ unsafe fn scale<const P: usize, const N: usize>(
                 }
                 let d = _mm512_mul_ps(d, _mm512_set1_ps(scale[t]));
                 rows[t] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(products), d, rows[t]);
-                if P == NIBBLES_MIN || P == SUPER {
+                if P == NIBBLES_MIN || P == Q4K {
                     rows[t] = _mm512_fmadd_ps(m, _mm512_set1_ps(scaled_sum[t]), rows[t]);
                 }
             }

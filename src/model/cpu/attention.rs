@@ -110,7 +110,7 @@ pub struct Attention<'a> {
     /// Cosines, then sines, for each position.
     pub angles: &'a [f32],
     /// Set if the two values of a rotated pair are adjacent.
-    pub neighbors: bool,
+    pub rope_interleaved: bool,
     /// Uncommitted nodes on the path to each token, from the context down.
     pub paths: &'a Paths,
     /// Destination of the results, in rows of `out_stride`.
@@ -132,7 +132,8 @@ impl Attention<'_> {
         (self.len + self.paths.longest()).div_ceil(SPLIT_POSITIONS).max(1)
     }
 
-    /// Returns `true` if the results must be merged by [`Self::join`] after all items are done.
+    /// Returns `true` if the results must be merged by [`Self::merge_splits`] after all items are
+    /// done.
     pub fn is_split(&self) -> bool {
         self.cut() > 1
     }
@@ -145,17 +146,17 @@ impl Attention<'_> {
     ///
     /// # Safety
     /// `room` belongs to this thread; no thread writes queries, keys or values meanwhile.
-    pub unsafe fn compute_thread_part(&self, share: &WorkSplit, room: &AttentionBuffers) {
+    pub unsafe fn compute_thread_part(&self, split: &WorkSplit, room: &AttentionBuffers) {
         let (cut, per) = (self.cut(), self.queries_per_kv_head());
         let runs = self.config.kv_heads * cut;
-        if share.by_token {
-            let queries = share.token_range().start * per..share.token_range().end * per;
+        if split.by_token {
+            let queries = split.token_range().start * per..split.token_range().end * per;
             // SAFETY: guaranteed by the caller; each query is computed by one thread.
             (0..runs).for_each(|run| unsafe { self.run(run, queries.clone(), room) });
             return;
         }
         let queries = self.paths.tokens() * per;
-        let mine = share.items(runs * queries);
+        let mine = split.items(runs * queries);
         let mut at = mine.start;
         while at < mine.end {
             let (run, first) = (at / queries, at % queries);
@@ -171,7 +172,7 @@ impl Attention<'_> {
     /// Runs are numbered by head, then by split.
     ///
     /// # Safety
-    /// As [`Self::share`], and no other thread computes these queries.
+    /// As [`Self::compute_thread_part`], and no other thread computes these queries.
     unsafe fn run(&self, run: usize, queries: Range<usize>, room: &AttentionBuffers) {
         let (cut, first, n) = (self.cut(), queries.start, queries.len());
         let groups = n.div_ceil(MAX_QUERIES);
@@ -241,7 +242,7 @@ impl Attention<'_> {
             let angles = &self.angles[self.positions[t] * hd..][..hd];
             // SAFETY: the CPU has the kernel's instructions.
             unsafe {
-                (self.kernel.rotate)(query, angles, self.neighbors, 1.0 / (hd as f32).sqrt())
+                (self.kernel.rotate)(query, angles, self.rope_interleaved, 1.0 / (hd as f32).sqrt())
             };
         }
         scores.fill(0.0);
@@ -323,7 +324,9 @@ impl Attention<'_> {
                 );
                 // SAFETY: no other item writes these heads of these tokens; the CPU has the
                 // kernel's instructions.
-                unsafe { (self.kernel.share)(sums, padded, totals, to, &places[part]) };
+                unsafe {
+                    (self.kernel.normalize_quantize)(sums, padded, totals, to, &places[part])
+                };
             }
             return;
         }
@@ -357,14 +360,14 @@ impl Attention<'_> {
         out: *mut f32,
         out_stride: usize,
     ) {
-        let (hd, sixteens) = (self.config.head_dim, tiles.len());
+        let (hd, column_groups) = (self.config.head_dim, tiles.len());
         // SAFETY: no thread writes keys while attention runs (guaranteed by the caller of
-        // [`Self::item`]).
+        // [`Self::compute_thread_part`]).
         let keys = unsafe { self.cache.key_tiles(self.layer, head, tiles) };
-        self.weigh(WeightedSums {
+        self.weighted_sum(WeightedSums {
             halves: keys.as_ptr(),
             halves_stride: LANES * hd,
-            sixteens,
+            column_groups,
             n: hd,
             a: queries.as_ptr(),
             a_stride: hd,
@@ -375,11 +378,13 @@ impl Attention<'_> {
     }
 
     /// Calls the weighted-sum kernel for as many rows at a time as it takes.
-    fn weigh(&self, w: WeightedSums) {
+    fn weighted_sum(&self, w: WeightedSums) {
         for first in (0..w.rows).step_by(self.kernel.rows) {
             // SAFETY: the CPU has the kernel's instructions; the callers lay out the arrays as `w`
             // says.
-            unsafe { (self.kernel.weigh)(w.part(first, (w.rows - first).min(self.kernel.rows))) };
+            unsafe {
+                (self.kernel.weighted_sum)(w.part(first, (w.rows - first).min(self.kernel.rows)))
+            };
         }
     }
 
@@ -438,10 +443,10 @@ impl Attention<'_> {
         // SAFETY: no thread writes values while attention runs.
         let (values, halves_stride) =
             unsafe { self.cache.value_runs(self.layer, head, slots.clone()) };
-        self.weigh(WeightedSums {
+        self.weighted_sum(WeightedSums {
             halves: values,
             halves_stride,
-            sixteens: padded / LANES,
+            column_groups: padded / LANES,
             n: slots.len(),
             a: weights.as_ptr(),
             a_stride: stride,
@@ -472,7 +477,7 @@ impl Attention<'_> {
             let top = if part[0] > most { part[0] } else { most };
             let (keep, add) = (exp(most - top), exp(part[0] - top));
             // SAFETY: the CPU has the kernel's instructions.
-            unsafe { (self.kernel.join)(sums, keep, &part[2..], add) };
+            unsafe { (self.kernel.axpby)(sums, keep, &part[2..], add) };
             (most, total) = (top, total * keep + part[1] * add);
         }
         // SAFETY: as above.
@@ -493,7 +498,7 @@ impl Attention<'_> {
         if let Some(acts) = self.rounded {
             // SAFETY: the same holds for its blocks; the CPU has the kernel's instructions.
             unsafe {
-                (self.kernel.round)(
+                (self.kernel.quantize)(
                     out,
                     To {
                         acts,

@@ -12,7 +12,7 @@ use std::arch::x86_64::*;
 
 use super::acts::{ActBlock, Row};
 use super::dispatch::{
-    AHEAD, BYTES, NIBBLES, NIBBLES_MIN, SUPER, packing, tile_by_counts, weigh_by_counts,
+    AHEAD, BYTES, NIBBLES, NIBBLES_MIN, Q4K, packing, tile_by_counts, weighted_sum_by_counts,
 };
 use super::kernel::{TileOutput, WeightedSums};
 use super::tile::Packing;
@@ -89,7 +89,7 @@ macro_rules! products {
                             let halves = |at: *const u8| _mm256_cvtph_ps(_mm_loadu_si128(at.cast()));
                             let byte = |at: *const u8| _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(at.cast())));
                             let head = tile.as_ptr().add(head + half * 16);
-                            let d = if P == SUPER {
+                            let d = if P == Q4K {
                                 _mm256_mul_ps(halves(head), byte(scales.add(half * 8)))
                             } else {
                                 halves(scales.add(half * 16))
@@ -102,8 +102,8 @@ macro_rules! products {
                                 let d = _mm256_mul_ps(d, _mm256_set1_ps((*x[t]).scale));
                                 sums[t][h] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(whole), d, sums[t][h]);
                             }
-                            if P == NIBBLES_MIN || P == SUPER {
-                                let m = if P == SUPER {
+                            if P == NIBBLES_MIN || P == Q4K {
+                                let m = if P == Q4K {
                                     let m = _mm256_mul_ps(halves(head.add(32)), byte(scales.add(16 + half * 8)));
                                     _mm256_sub_ps(_mm256_set1_ps(-0.0), m)
                                 } else {
@@ -269,12 +269,12 @@ unsafe fn four(x: *const ActBlock, from: usize) -> __m256i {
 }
 
 /// Maximum number of rows that share each load of f16 values.
-pub const WEIGHED: usize = 6;
+pub const WEIGHTED_ROWS: usize = 6;
 
-weigh_by_counts!([1: 2 2: 2 3: 2 4: 1 5: 1 6: 1], "avx2,fma,f16c");
+weighted_sum_by_counts!([1: 2 2: 2 3: 2 4: 1 5: 1 6: 1], "avx2,fma,f16c");
 
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn weigh_rows<const R: usize, const C: usize>(w: WeightedSums) {
+unsafe fn weighted_sum_rows<const R: usize, const C: usize>(w: WeightedSums) {
     // SAFETY: [`WeightedSums`] guarantees that all accesses lie within its arrays.
     unsafe {
         let mut sums = [[[_mm256_setzero_ps(); 2]; C]; R];

@@ -6,7 +6,7 @@
 #![allow(unsafe_code)]
 
 use super::dispatch::{
-    AHEAD, BYTES, FAR, NIBBLES, NIBBLES_MIN, SUPER, packing, tile_by_counts, weigh_by_counts,
+    AHEAD, BYTES, FAR, NIBBLES, NIBBLES_MIN, Q4K, packing, tile_by_counts, weighted_sum_by_counts,
 };
 use super::tile::Packing;
 
@@ -16,12 +16,12 @@ use super::tile::Packing;
 pub const TOKENS: usize = 8;
 
 /// Maximum number of rows that share each load of f16 values.
-pub const WEIGHED: usize = 12;
+pub const WEIGHTED_ROWS: usize = 12;
 
 /// Prefetch distance of the weighted-sum kernel, in terms.
 ///
 /// Keys and values do not fit into L1.
-const WEIGHED_AHEAD: usize = 48;
+const WEIGHTED_SUM_AHEAD: usize = 48;
 
 /// Maximum number of tokens multiplied with two tiles at once.
 ///
@@ -172,7 +172,7 @@ macro_rules! kernel {
                                 let d = _mm512_mul_ps(d, _mm512_set1_ps((*x[t]).scale));
                                 sums[w][t] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(whole[w][t]), d, sums[w][t]);
                             }
-                            if P == NIBBLES_MIN || P == SUPER {
+                            if P == NIBBLES_MIN || P == Q4K {
                                 for t in 0..T {
                                     sums[w][t] = _mm512_fmadd_ps(m, _mm512_set1_ps((*x[t]).scaled_sum), sums[w][t]);
                                 }
@@ -219,7 +219,7 @@ macro_rules! kernel {
                     let half = |at: *const u8| _mm512_cvtph_ps(_mm256_loadu_si256(at.cast()));
                     let byte = |at: *const u8| _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(at.cast())));
                     match P {
-                        SUPER => {
+                        Q4K => {
                             let m = _mm512_mul_ps(half(head.add(32)), byte(scales.add(16)));
                             (_mm512_mul_ps(half(head), byte(scales)), _mm512_sub_ps(_mm512_set1_ps(-0.0), m))
                         }
@@ -241,10 +241,10 @@ macro_rules! kernel {
                 }
             }
 
-            weigh_by_counts!([1: 4 2: 4 3: 4 4: 4 5: 4 6: 4 7: 2 8: 2 9: 2 10: 2 11: 2 12: 2] $(, $features)?);
+            weighted_sum_by_counts!([1: 4 2: 4 3: 4 4: 4 5: 4 6: 4 7: 2 8: 2 9: 2 10: 2 11: 2 12: 2] $(, $features)?);
 
             $(#[target_feature(enable = $features)])?
-            unsafe fn weigh_rows<const R: usize, const C: usize>(w: WeightedSums) {
+            unsafe fn weighted_sum_rows<const R: usize, const C: usize>(w: WeightedSums) {
                 // SAFETY: [`WeightedSums`] guarantees that all accesses lie within its arrays.
                 unsafe {
                     let mut sums: [[__m512; C]; R] = [[_mm512_setzero_ps(); C]; R];
@@ -254,10 +254,10 @@ macro_rules! kernel {
                         }
                     }
                     // One address serves three rows: there are not enough registers for one each.
-                    let mut a: [*const f32; WEIGHED / 3] = std::array::from_fn(|i| w.a.wrapping_add(3 * i * w.a_stride));
+                    let mut a: [*const f32; WEIGHTED_ROWS / 3] = std::array::from_fn(|i| w.a.wrapping_add(3 * i * w.a_stride));
                     let mut at = w.halves;
                     // If terms are contiguous, those of the next column groups follow these.
-                    let ahead = if w.halves_stride == 16 * w.n { C * w.halves_stride } else { WEIGHED_AHEAD * 16 };
+                    let ahead = if w.halves_stride == 16 * w.n { C * w.halves_stride } else { WEIGHTED_SUM_AHEAD * 16 };
                     for _ in 0..w.n {
                         let mut halves = [_mm512_setzero_ps(); C];
                         for c in 0..C {

@@ -5,7 +5,7 @@
 #![allow(unsafe_code)]
 
 use super::acts::{Acts, GROUP_TOKENS, MAX_GROUPS, To};
-use super::kernel::{BySixteen, Kernel, TileOutput, WeightedSums};
+use super::kernel::{Kernel, MatrixUnit, TileOutput, WeightedSums};
 use super::rounding::Plain;
 use super::tile::{BLOCK, Packing, ROWS};
 
@@ -22,7 +22,7 @@ const BLOCKS: usize = 18;
 /// kernel's instructions and the unit.
 pub(super) unsafe fn multiply(
     kernel: &Kernel,
-    unit: Option<&BySixteen>,
+    unit: Option<&MatrixUnit>,
     packing: Packing,
     tile: &[u8],
     acts: &Acts,
@@ -72,8 +72,8 @@ pub(super) fn matches_reference(kernel: &Kernel, reference: &Kernel) -> bool {
         let mixed = (state ^ (state >> 15)).wrapping_mul(0x85eb_ca6b);
         mixed ^ (mixed >> 13)
     };
-    let most = if kernel.sixteen.is_some() { MAX_GROUPS * GROUP_TOKENS } else { kernel.tokens };
-    let acts = Acts::new_grouped(BLOCKS * BLOCK, most, kernel.sixteen.is_some());
+    let most = if kernel.matrix_unit.is_some() { MAX_GROUPS * GROUP_TOKENS } else { kernel.tokens };
+    let acts = Acts::new_grouped(BLOCKS * BLOCK, most, kernel.matrix_unit.is_some());
     for t in 0..most {
         let row: Vec<f32> =
             (0..BLOCKS * BLOCK).map(|_| number() as f32 / 2f32.powi(31) - 1.0).collect();
@@ -83,7 +83,7 @@ pub(super) fn matches_reference(kernel: &Kernel, reference: &Kernel) -> bool {
     let packings = [
         Packing::Nibbles { min: false },
         Packing::Nibbles { min: true },
-        Packing::Super,
+        Packing::Q4K,
         Packing::Bytes,
     ];
     let products = packings.into_iter().all(|packing| {
@@ -92,7 +92,7 @@ pub(super) fn matches_reference(kernel: &Kernel, reference: &Kernel) -> bool {
         tile.iter_mut().skip(1).step_by(2).for_each(|byte| *byte &= 0xbf);
         // Multiplies the tile, repeated `times` times.
         let by_times =
-            |kernel: &Kernel, times: usize, tokens: usize, unit: Option<&BySixteen>| -> Vec<u32> {
+            |kernel: &Kernel, times: usize, tokens: usize, unit: Option<&MatrixUnit>| -> Vec<u32> {
                 let mut out = vec![0.5f32; tokens * times * ROWS];
                 let to = TileOutput { at: out.as_mut_ptr(), stride: times * ROWS, add: true };
                 // SAFETY: only one thread runs; `out` has the rows that are written; this CPU
@@ -100,7 +100,7 @@ pub(super) fn matches_reference(kernel: &Kernel, reference: &Kernel) -> bool {
                 unsafe { multiply(kernel, unit, packing, &tile.repeat(times), &acts, tokens, to) };
                 out.into_iter().map(f32::to_bits).collect()
             };
-        let by = |kernel: &Kernel, tokens: usize, unit: Option<&BySixteen>| {
+        let by = |kernel: &Kernel, tokens: usize, unit: Option<&MatrixUnit>| {
             by_times(kernel, 1, tokens, unit)
         };
         let want = by(reference, most, None);
@@ -111,33 +111,35 @@ pub(super) fn matches_reference(kernel: &Kernel, reference: &Kernel) -> bool {
             (1..=most).all(|tokens| by_times(kernel, 2, tokens, None) == twice[..tokens * 2 * ROWS])
         });
         rows && pairs
-            && kernel.sixteen.is_none_or(|unit| {
+            && kernel.matrix_unit.is_none_or(|unit| {
                 (1..=most).all(|tokens| by(kernel, tokens, Some(unit)) == want[..tokens * ROWS])
             })
     });
     // A kernel may take several column groups at once, and the remainder singly.
-    let (terms, sixteens) = (5, 7);
-    let halves: Vec<u16> = (0..sixteens * terms * ROWS).map(|_| number() as u16 & 0xbfff).collect();
+    let (terms, column_groups) = (5, 7);
+    let halves: Vec<u16> =
+        (0..column_groups * terms * ROWS).map(|_| number() as u16 & 0xbfff).collect();
     let a: Vec<f32> =
         (0..terms * kernel.rows).map(|_| number() as f32 / 2f32.powi(31) - 1.0).collect();
     let by = |kernel: &Kernel, rows: usize| -> Vec<u32> {
-        let mut sums = vec![0.5f32; rows * sixteens * ROWS];
+        let mut sums = vec![0.5f32; rows * column_groups * ROWS];
         let w = WeightedSums {
             halves: halves.as_ptr(),
             halves_stride: terms * ROWS,
-            sixteens,
+            column_groups,
             n: terms,
             a: a.as_ptr(),
             a_stride: terms,
             rows,
             sums: sums.as_mut_ptr(),
-            sums_stride: sixteens * ROWS,
+            sums_stride: column_groups * ROWS,
         };
         // SAFETY: only one thread runs; the arrays are laid out as `w` says; this CPU supports the
         // kernel.
-        unsafe { (kernel.weigh)(w) };
+        unsafe { (kernel.weighted_sum)(w) };
         sums.into_iter().map(f32::to_bits).collect()
     };
     let want = by(reference, kernel.rows);
-    products && (1..=kernel.rows).all(|rows| by(kernel, rows) == want[..rows * sixteens * ROWS])
+    products
+        && (1..=kernel.rows).all(|rows| by(kernel, rows) == want[..rows * column_groups * ROWS])
 }

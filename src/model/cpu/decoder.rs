@@ -12,7 +12,7 @@ use super::input_stage::{InputBuffers, States};
 use super::llama::{Batch, Llama};
 use super::scratch::Scratch;
 use super::stages::{Stage, StageNanos};
-use crate::model::slots::Slots;
+use crate::model::uncommitted::UncommittedNodes;
 use crate::model::{Config, Decoder, ForwardError, Logits, Node, Parent, Pass};
 use crate::tree::TokenId;
 
@@ -28,7 +28,7 @@ pub struct CpuDecoder {
     cache: Cache,
     capacity: usize,
     len: usize,
-    slots: Slots,
+    uncommitted: UncommittedNodes,
     scratch: Scratch,
     /// Cosines and sines, one row for each position that a pass has reached.
     angles: Vec<f32>,
@@ -40,7 +40,7 @@ pub struct CpuDecoder {
     /// Hidden states, if they are kept.
     hidden: Option<Hidden>,
     /// Buffers for the input stage of a drafting head.
-    front: Option<InputBuffers>,
+    input_buffers: Option<InputBuffers>,
     /// States of the nodes of a drafting head's pass, `dim` numbers each.
     states: Vec<f32>,
 }
@@ -66,17 +66,17 @@ impl CpuDecoder {
             cache,
             capacity,
             len: 0,
-            slots: Slots::default(),
+            uncommitted: UncommittedNodes::default(),
             scratch: Scratch::new(config, llama.threads(), llama.kernel()),
             angles: Vec::new(),
             tokens: Vec::new(),
             positions: Vec::new(),
             paths: Paths::default(),
             last: (0, Logits::None),
-            hidden: llama.front().map(|_| Hidden::new(&[config.layers], config.dim, 0)),
-            front: llama
-                .front()
-                .map(|front| InputBuffers::new(front.fused(), config.dim, llama.threads())),
+            hidden: llama.head_input().map(|_| Hidden::new(&[config.layers], config.dim, 0)),
+            input_buffers: llama.head_input().map(|head_input| {
+                InputBuffers::new(head_input.fused(), config.dim, llama.threads())
+            }),
             states: Vec::new(),
             llama,
         })
@@ -98,7 +98,10 @@ impl CpuDecoder {
         hidden: &[f32],
         pass: Pass,
     ) -> Result<(), ForwardError> {
-        let fused = self.llama.front().map_or(0, |front| front.fused() * self.llama.config().dim);
+        let fused = self
+            .llama
+            .head_input()
+            .map_or(0, |head_input| head_input.fused() * self.llama.config().dim);
         assert!(fused > 0 && hidden.len() == nodes.len() * fused, "hidden states of every node");
         self.extend(nodes, Some(hidden), pass)
     }
@@ -150,12 +153,13 @@ impl CpuDecoder {
         pass: Pass,
     ) -> Result<(), ForwardError> {
         let layers = pass.layers.min(self.llama.config().layers);
-        let first = self.slots.len();
-        let front = self.llama.front();
-        let vocab = front.map_or(self.llama.config().vocab, |front| front.vocab());
-        let width = if given.is_some() { front.map_or(0, |front| front.fused()) } else { 1 }
-            * self.llama.config().dim;
-        if front.is_some() && given.is_none() {
+        let first = self.uncommitted.len();
+        let head_input = self.llama.head_input();
+        let vocab = head_input.map_or(self.llama.config().vocab, |head_input| head_input.vocab());
+        let width =
+            if given.is_some() { head_input.map_or(0, |head_input| head_input.fused()) } else { 1 }
+                * self.llama.config().dim;
+        if head_input.is_some() && given.is_none() {
             let mut states = std::mem::take(&mut self.states);
             states.clear();
             for (i, node) in nodes.iter().enumerate() {
@@ -172,7 +176,7 @@ impl CpuDecoder {
             }
             self.states = states;
         }
-        self.slots.append(vocab, self.capacity, self.len, nodes, layers)?;
+        self.uncommitted.append(vocab, self.capacity, self.len, nodes, layers)?;
         self.tokens.truncate(first);
         self.tokens.extend(nodes.iter().map(|node| node.token));
         let rows = match pass.logits {
@@ -181,11 +185,16 @@ impl CpuDecoder {
             Logits::None => 0,
         };
         self.last = (nodes.len(), pass.logits);
-        self.scratch.reserve(nodes.len().min(MAX_BATCH_TOKENS), rows, self.len, self.slots.len());
+        self.scratch.reserve(
+            nodes.len().min(MAX_BATCH_TOKENS),
+            rows,
+            self.len,
+            self.uncommitted.len(),
+        );
         if let Some(hidden) = &mut self.hidden {
-            hidden.reserve(self.len + first, self.len + self.slots.len());
+            hidden.reserve(self.len + first, self.len + self.uncommitted.len());
         }
-        if let Some(room) = &mut self.front {
+        if let Some(room) = &mut self.input_buffers {
             room.reserve(nodes.len().min(MAX_BATCH_TOKENS));
         }
         for from in (0..nodes.len()).step_by(MAX_BATCH_TOKENS) {
@@ -219,8 +228,8 @@ impl CpuDecoder {
         self.positions.clear();
         self.paths.clear();
         for slot in first..first + n {
-            self.positions.push(self.len + self.slots.depth(slot));
-            self.paths.push(self.slots.path_to_context(slot));
+            self.positions.push(self.len + self.uncommitted.depth(slot));
+            self.paths.push(self.uncommitted.path_to_context(slot));
         }
         let width = self.llama.config().head_dim;
         let reached = self.positions.iter().max().map_or(0, |p| p + 1);
@@ -237,7 +246,7 @@ impl CpuDecoder {
             first_row,
             angles: &self.angles,
             hidden: self.hidden.as_ref(),
-            states: self.front.as_ref().map(|room| match given {
+            states: self.input_buffers.as_ref().map(|room| match given {
                 Some(given) => (States::Hidden(given), room),
                 None => (States::Own(&self.states[own]), room),
             }),
@@ -260,7 +269,7 @@ impl Decoder for CpuDecoder {
     }
 
     fn nodes(&self) -> usize {
-        self.slots.len()
+        self.uncommitted.len()
     }
 
     fn append(&mut self, nodes: &[Node], pass: Pass) -> Result<(), ForwardError> {
@@ -280,23 +289,23 @@ impl Decoder for CpuDecoder {
     }
 
     fn commit(&mut self, path: &[usize]) -> Result<(), ForwardError> {
-        self.slots.check_path(path, self.llama.config().layers)?;
+        self.uncommitted.check_path(path, self.llama.config().layers)?;
         let len = self.len;
         self.cache.gather(len, path.iter().map(|slot| len + slot));
         if let Some(hidden) = &mut self.hidden {
             hidden.gather(len, path.iter().map(|slot| len + slot));
         }
         self.len += path.len();
-        self.slots.truncate(0);
+        self.uncommitted.truncate(0);
         Ok(())
     }
 
     fn discard(&mut self) {
-        self.slots.truncate(0);
+        self.uncommitted.truncate(0);
     }
 
     fn truncate(&mut self, len: usize) {
-        self.slots.truncate(0);
+        self.uncommitted.truncate(0);
         self.len = self.len.min(len);
         if let Some(hidden) = &mut self.hidden {
             hidden.truncate(self.len);
@@ -304,16 +313,16 @@ impl Decoder for CpuDecoder {
     }
 
     fn keep_hidden(&mut self, after: &[usize]) -> bool {
-        if self.front.is_none() {
-            let from = self.len + self.slots.len();
+        if self.input_buffers.is_none() {
+            let from = self.len + self.uncommitted.len();
             self.hidden =
                 (!after.is_empty()).then(|| Hidden::new(after, self.llama.config().dim, from));
         }
-        self.front.is_none()
+        self.input_buffers.is_none()
     }
 
     fn hidden(&self, rows: Range<usize>) -> Option<&[f32]> {
-        self.hidden.as_ref().filter(|_| rows.end <= self.len + self.slots.len())?.rows(rows)
+        self.hidden.as_ref().filter(|_| rows.end <= self.len + self.uncommitted.len())?.rows(rows)
     }
 
     #[allow(unsafe_code)]

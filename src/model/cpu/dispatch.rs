@@ -21,7 +21,7 @@ pub const NIBBLES: usize = 0;
 /// Nibbles with a minimum.
 pub const NIBBLES_MIN: usize = 1;
 /// Nibbles with scales of super-blocks.
-pub const SUPER: usize = 2;
+pub const Q4K: usize = 2;
 /// 8-bit values with one scale.
 pub const BYTES: usize = 3;
 
@@ -30,7 +30,7 @@ pub const fn packing(p: usize) -> Packing {
     match p {
         NIBBLES => Packing::Nibbles { min: false },
         NIBBLES_MIN => Packing::Nibbles { min: true },
-        SUPER => Packing::Super,
+        Q4K => Packing::Q4K,
         _ => Packing::Bytes,
     }
 }
@@ -53,7 +53,7 @@ macro_rules! tile_by_counts {
                 match p {
                     Packing::Nibbles { min: false } => by_count::<NIBBLES>(tile, tokens, out),
                     Packing::Nibbles { min: true } => by_count::<NIBBLES_MIN>(tile, tokens, out),
-                    Packing::Super => by_count::<SUPER>(tile, tokens, out),
+                    Packing::Q4K => by_count::<Q4K>(tile, tokens, out),
                     Packing::Bytes => by_count::<BYTES>(tile, tokens, out),
                 }
             }
@@ -72,40 +72,40 @@ macro_rules! tile_by_counts {
     };
 }
 
-/// Defines `weigh`, which calls `weigh_rows::<R, C>(w)` for each row count R.
+/// Defines `weighted_sum`, which calls `weighted_sum_rows::<R, C>(w)` for each row count R.
 ///
-/// `weigh_rows` is looked up in the module that invokes the macro. C is the number of column groups
-/// computed at once, given after each row count: with few rows and a single group, each sum would
-/// wait for the previous one.
-macro_rules! weigh_by_counts {
+/// `weighted_sum_rows` is looked up in the module that invokes the macro. C is the number of column
+/// groups computed at once, given after each row count: with few rows and a single group, each sum
+/// would wait for the previous one.
+macro_rules! weighted_sum_by_counts {
     ([$($count:literal: $columns:literal)*] $(, $features:literal)?) => {
         /// Computes the weighted sums described by [`WeightedSums`].
         ///
         /// # Safety
-        /// The CPU has the features, and `w` fulfills the guarantees of [`WeightedSums`] with at most
-        /// [`WEIGHED`] rows.
+        /// The CPU has the features, and `w` fulfills the guarantees of [`WeightedSums`] with at
+        /// most [`WEIGHTED_ROWS`] rows.
         $(#[target_feature(enable = $features)])?
-        pub unsafe fn weigh(w: WeightedSums) {
+        pub unsafe fn weighted_sum(w: WeightedSums) {
             // SAFETY: the caller upholds the callee's requirements.
             unsafe {
                 match w.rows {
-                    $($count => weigh_columns::<$count, $columns>(w),)*
+                    $($count => weighted_sum_columns::<$count, $columns>(w),)*
                     n => unreachable!("{n} rows at once"),
                 }
             }
         }
 
         $(#[target_feature(enable = $features)])?
-        unsafe fn weigh_columns<const R: usize, const C: usize>(w: WeightedSums) {
+        unsafe fn weighted_sum_columns<const R: usize, const C: usize>(w: WeightedSums) {
             let mut c = 0;
             // SAFETY: as above.
             unsafe {
-                while c + C <= w.sixteens {
-                    weigh_rows::<R, C>(w.columns(c));
+                while c + C <= w.column_groups {
+                    weighted_sum_rows::<R, C>(w.columns(c));
                     c += C;
                 }
-                while c < w.sixteens {
-                    weigh_rows::<R, 1>(w.columns(c));
+                while c < w.column_groups {
+                    weighted_sum_rows::<R, 1>(w.columns(c));
                     c += 1;
                 }
             }
@@ -113,4 +113,4 @@ macro_rules! weigh_by_counts {
     };
 }
 
-pub(super) use {tile_by_counts, weigh_by_counts};
+pub(super) use {tile_by_counts, weighted_sum_by_counts};

@@ -31,7 +31,7 @@ pub(super) struct WeightedSums {
     /// Distance between consecutive column groups of `halves`, in elements.
     pub halves_stride: usize,
     /// Number of 16-column groups.
-    pub sixteens: usize,
+    pub column_groups: usize,
     /// Number of terms in each sum.
     pub n: usize,
     /// Factors of the first row, `n` of them.
@@ -57,7 +57,7 @@ impl WeightedSums {
         let halves = self.halves.wrapping_add(first * self.halves_stride);
         WeightedSums {
             halves,
-            sixteens: self.sixteens - first,
+            column_groups: self.column_groups - first,
             sums: self.sums.wrapping_add(first * ROWS),
             ..*self
         }
@@ -66,7 +66,7 @@ impl WeightedSums {
 
 /// Products on a matrix unit that multiplies whole tiles by 16-token groups.
 #[derive(Debug)]
-pub(super) struct BySixteen {
+pub(super) struct MatrixUnit {
     /// Configures the unit for this thread's calls of `tile`.
     pub begin: unsafe fn(),
     /// Multiplies a tile by the first `usize` tokens of up to
@@ -89,20 +89,20 @@ pub struct Kernel {
     pub name: &'static str,
     /// Maximum number of tokens in one call of `tile`.
     pub(super) tokens: usize,
-    /// Maximum number of rows in one call of `weigh`.
+    /// Maximum number of rows in one call of `weighted_sum`.
     pub(super) rows: usize,
     pub(super) tile: unsafe fn(Packing, &[u8], &[Row], TileOutput),
     /// Maximum number of tokens with two consecutive nibble tiles; `None` if unsupported.
     pub(super) pair: Option<usize>,
     /// Matrix unit that is faster with many tokens, if the CPU has one.
-    pub(super) sixteen: Option<&'static BySixteen>,
-    pub(super) weigh: unsafe fn(WeightedSums),
+    pub(super) matrix_unit: Option<&'static MatrixUnit>,
+    pub(super) weighted_sum: unsafe fn(WeightedSums),
     pub(super) norm: unsafe fn(&[f32], &[f32], f32, To, Range<usize>),
-    pub(super) round: unsafe fn(&[f32], To),
-    pub(super) gate: unsafe fn(&[f32], usize, usize, To),
-    pub(super) share: unsafe fn(&[f32], usize, &[f32], To, &[Place]),
+    pub(super) quantize: unsafe fn(&[f32], To),
+    pub(super) swiglu: unsafe fn(&[f32], usize, usize, To),
+    pub(super) normalize_quantize: unsafe fn(&[f32], usize, &[f32], To, &[Place]),
     pub(super) softmax: unsafe fn(&mut [f32], usize) -> (f32, f32),
-    pub(super) join: unsafe fn(&mut [f32], f32, &[f32], f32),
+    pub(super) axpby: unsafe fn(&mut [f32], f32, &[f32], f32),
     /// Stores a key; the array holds layer, head and slot. `put_value` does the same for a value.
     pub(super) put_key: unsafe fn(&Cache, [usize; 3], &[f32]),
     pub(super) put_value: unsafe fn(&Cache, [usize; 3], &[f32]),

@@ -15,7 +15,7 @@ use super::kernel::{Kernel, TileOutput, WeightedSums};
 #[cfg(target_arch = "aarch64")]
 use super::neon;
 use super::tile::{Packing, ROWS};
-use super::{between, check, scalar};
+use super::{check, elementwise, scalar};
 
 /// Compiles the functions of [`Kernel`] other than the products for an instruction set.
 macro_rules! lanes_of {
@@ -23,27 +23,27 @@ macro_rules! lanes_of {
         #[allow(unsafe_code)]
         mod $name {
             use super::super::rounding::$rounding;
-            use super::{Acts, Cache, Place, Range, To, between};
+            use super::{Acts, Cache, Place, Range, To, elementwise};
             $(#[target_feature(enable = $feature)])?
             pub unsafe fn norm(x: &[f32], weight: &[f32], eps: f32, to: To, blocks: Range<usize>) {
                 // SAFETY: guaranteed by the caller, as in all functions below: no other thread
                 // accesses what is written.
-                unsafe { between::norm::<$rounding>(x, weight, eps, to, blocks) }
+                unsafe { elementwise::norm::<$rounding>(x, weight, eps, to, blocks) }
             }
             $(#[target_feature(enable = $feature)])?
-            pub unsafe fn round(x: &[f32], to: To) {
+            pub unsafe fn quantize(x: &[f32], to: To) {
                 // SAFETY: as above.
                 unsafe { Acts::put::<$rounding>(to, x) }
             }
             $(#[target_feature(enable = $feature)])?
-            pub unsafe fn gate(x: &[f32], stride: usize, n: usize, to: To) {
+            pub unsafe fn swiglu(x: &[f32], stride: usize, n: usize, to: To) {
                 // SAFETY: as above.
-                unsafe { between::gate::<$rounding>(x, stride, n, to) }
+                unsafe { elementwise::swiglu::<$rounding>(x, stride, n, to) }
             }
             $(#[target_feature(enable = $feature)])?
-            pub unsafe fn share(sums: &[f32], stride: usize, totals: &[f32], to: To, places: &[Place]) {
+            pub unsafe fn normalize_quantize(sums: &[f32], stride: usize, totals: &[f32], to: To, places: &[Place]) {
                 // SAFETY: as above.
-                unsafe { between::share::<$rounding>(sums, stride, totals, to, places) }
+                unsafe { elementwise::normalize_quantize::<$rounding>(sums, stride, totals, to, places) }
             }
             $(#[target_feature(enable = $feature)])?
             pub unsafe fn put_key(cache: &Cache, place: [usize; 3], key: &[f32]) {
@@ -60,12 +60,12 @@ macro_rules! lanes_of {
                 super::super::lanes::softmax(scores, len)
             }
             $(#[target_feature(enable = $feature)])?
-            pub unsafe fn join(sums: &mut [f32], keep: f32, more: &[f32], factor: f32) {
-                super::super::lanes::join(sums, keep, more, factor);
+            pub unsafe fn axpby(sums: &mut [f32], keep: f32, more: &[f32], factor: f32) {
+                super::super::lanes::axpby(sums, keep, more, factor);
             }
             $(#[target_feature(enable = $feature)])?
-            pub unsafe fn rotate(x: &mut [f32], angles: &[f32], neighbors: bool, factor: f32) {
-                between::rotate(x, angles, neighbors, factor);
+            pub unsafe fn rotate(x: &mut [f32], angles: &[f32], rope_interleaved: bool, factor: f32) {
+                elementwise::rotate(x, angles, rope_interleaved, factor);
             }
         }
     };
@@ -90,8 +90,9 @@ pub(super) static SCALAR: Kernel = {
             }
         }
     }
-    unsafe fn weigh(w: WeightedSums) {
-        for (r, w) in (0..w.rows).flat_map(|r| (0..w.sixteens).map(move |c| (r, w.columns(c)))) {
+    unsafe fn weighted_sum(w: WeightedSums) {
+        for (r, w) in (0..w.rows).flat_map(|r| (0..w.column_groups).map(move |c| (r, w.columns(c))))
+        {
             // SAFETY: guaranteed by [`WeightedSums`].
             let (halves, a, sums) = unsafe {
                 (
@@ -100,7 +101,7 @@ pub(super) static SCALAR: Kernel = {
                     std::slice::from_raw_parts_mut(w.sums.add(r * w.sums_stride), ROWS),
                 )
             };
-            scalar::weigh(halves, a, sums);
+            scalar::weighted_sum(halves, a, sums);
         }
     }
     Kernel {
@@ -108,15 +109,15 @@ pub(super) static SCALAR: Kernel = {
         tokens: 4,
         rows: 6,
         tile,
-        sixteen: None,
+        matrix_unit: None,
         pair: None,
-        weigh,
+        weighted_sum,
         norm: plain::norm,
-        round: plain::round,
-        gate: plain::gate,
-        share: plain::share,
+        quantize: plain::quantize,
+        swiglu: plain::swiglu,
+        normalize_quantize: plain::normalize_quantize,
         softmax: plain::softmax,
-        join: plain::join,
+        axpby: plain::axpby,
         put_key: plain::put_key,
         put_value: plain::put_value,
         rotate: plain::rotate,
@@ -127,17 +128,17 @@ pub(super) static SCALAR: Kernel = {
 pub(super) static AVX2: Kernel = Kernel {
     name: "avx2",
     tokens: avx2::TOKENS,
-    rows: avx2::WEIGHED,
+    rows: avx2::WEIGHTED_ROWS,
     tile: avx2::avx2::tile,
     pair: None,
-    sixteen: None,
-    weigh: avx2::weigh,
+    matrix_unit: None,
+    weighted_sum: avx2::weighted_sum,
     norm: avx2_fma::norm,
-    round: avx2_fma::round,
-    gate: avx2_fma::gate,
-    share: avx2_fma::share,
+    quantize: avx2_fma::quantize,
+    swiglu: avx2_fma::swiglu,
+    normalize_quantize: avx2_fma::normalize_quantize,
     softmax: avx2_fma::softmax,
-    join: avx2_fma::join,
+    axpby: avx2_fma::axpby,
     put_key: avx2_fma::put_key,
     put_value: avx2_fma::put_value,
     rotate: avx2_fma::rotate,
@@ -150,24 +151,24 @@ static AVX_VNNI: Kernel = Kernel { name: "avx-vnni", tile: avx2::vnni::tile, ..A
 static AVX512: Kernel = Kernel {
     name: "avx512-vnni",
     tokens: avx512::TOKENS,
-    rows: avx512::WEIGHED,
+    rows: avx512::WEIGHTED_ROWS,
     tile: avx512::real::tile,
     pair: Some(avx512::PAIRED),
-    sixteen: None,
-    weigh: avx512::real::weigh,
+    matrix_unit: None,
+    weighted_sum: avx512::real::weighted_sum,
     norm: avx512_fma::norm,
-    round: avx512_fma::round,
-    gate: avx512_fma::gate,
-    share: avx512_fma::share,
+    quantize: avx512_fma::quantize,
+    swiglu: avx512_fma::swiglu,
+    normalize_quantize: avx512_fma::normalize_quantize,
     softmax: avx512_fma::softmax,
-    join: avx512_fma::join,
+    axpby: avx512_fma::axpby,
     put_key: avx512_fma::put_key,
     put_value: avx512_fma::put_value,
     rotate: avx512_fma::rotate,
 };
 
 #[cfg(target_arch = "x86_64")]
-static AMX: Kernel = Kernel { name: "amx-int8", sixteen: Some(&amx::AMX_UNIT), ..AVX512 };
+static AMX: Kernel = Kernel { name: "amx-int8", matrix_unit: Some(&amx::AMX_UNIT), ..AVX512 };
 
 // The functions between the products need no NEON variant: every 64-bit Arm target has NEON, so the
 // plain ones use it.
@@ -175,9 +176,9 @@ static AMX: Kernel = Kernel { name: "amx-int8", sixteen: Some(&amx::AMX_UNIT), .
 static NEON: Kernel = Kernel {
     name: "neon-dotprod",
     tokens: neon::TOKENS,
-    rows: neon::WEIGHED,
+    rows: neon::WEIGHTED_ROWS,
     tile: neon::tile,
-    weigh: neon::weigh,
+    weighted_sum: neon::weighted_sum,
     ..SCALAR
 };
 

@@ -65,11 +65,11 @@ pub fn inverse_scale(most: f32) -> Option<f32> {
 ///
 /// The order is fixed and maps directly to vector instructions.
 #[inline(always)]
-fn halved<T: Copy>(mut lanes: [T; LANES], join: impl Fn(T, T) -> T) -> T {
+fn halved<T: Copy>(mut lanes: [T; LANES], combine: impl Fn(T, T) -> T) -> T {
     let mut n = LANES / 2;
     while n > 0 {
         for i in 0..n {
-            lanes[i] = join(lanes[i], lanes[i + n]);
+            lanes[i] = combine(lanes[i], lanes[i + n]);
         }
         n /= 2;
     }
@@ -192,11 +192,11 @@ pub fn softmax(scores: &mut [f32], len: usize) -> (f32, f32) {
     (most, sum_lanes(&sums))
 }
 
-/// Computes y = y * keep + x * factor.
+/// Computes y = y * keep + x * factor, as the BLAS extension of that name.
 ///
 /// The first product is rounded, the second fused.
 #[inline(always)]
-pub fn join(y: &mut [f32], keep: f32, x: &[f32], factor: f32) {
+pub fn axpby(y: &mut [f32], keep: f32, x: &[f32], factor: f32) {
     for (y, x) in y.iter_mut().zip(x) {
         *y = x.mul_add(factor, *y * keep);
     }

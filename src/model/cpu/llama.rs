@@ -18,7 +18,7 @@ pub(super) use self::forward::Batch;
 use super::input_stage::InputStage;
 use super::kernel::Kernel;
 use super::memory::Shared;
-use super::pool::Pool;
+use super::pool::ThreadPool;
 use super::tile::{PackedMatrix, Packing, ROWS, pack_tile, unpack_row};
 use crate::model::error::LoadError;
 use crate::model::format::quant::TensorFormat;
@@ -80,22 +80,22 @@ impl HeadInput {
 pub struct Llama {
     config: Config,
     kernel: &'static Kernel,
-    pool: Arc<Pool>,
+    pool: Arc<ThreadPool>,
     packed: Shared<u8>,
     /// Power-of-two factors of the tiles that have one.
     scales: Shared<f32>,
     layers: Vec<Layer>,
     output_norm: Vec<f32>,
-    head: PackedMatrix,
+    lm_head: PackedMatrix,
     embedding: Embedding,
     /// Rotary frequency of each pair, in radians per position.
     frequencies: Vec<f32>,
     /// Set if the two values of a rotated pair are adjacent.
-    neighbors: bool,
+    rope_interleaved: bool,
     /// Formats that were requantized to 8 bits, since they have no packing of their own.
     rounded: Vec<TensorFormat>,
     /// Input stage of a drafting head, in place of an embedding.
-    front: Option<HeadInput>,
+    head_input: Option<HeadInput>,
     /// Overrides the measured distance between threads in tests.
     #[cfg(test)]
     pub(super) far: Option<bool>,
@@ -192,8 +192,8 @@ impl Llama {
                 down: mat("ffn_down"),
             });
         }
-        let head = plan(weights.output_matrix().to_owned());
-        let front = target
+        let lm_head = plan(weights.output_matrix().to_owned());
+        let head_input = target
             .map(|target| {
                 let dim = target.config.dim;
                 let stage = InputStage::load(weights, dim, |name| plan(name.to_owned()))?;
@@ -224,17 +224,17 @@ impl Llama {
             };
         Ok(Self {
             kernel,
-            pool: Pool::shared(threads),
+            pool: ThreadPool::shared(threads),
             packed,
             scales,
             layers,
             output_norm: weights.read_vector("output_norm.weight")?,
-            head,
+            lm_head,
             embedding,
             frequencies: rope::frequencies(&config, weights.rope_factors()),
-            neighbors: weights.rope_interleaved(),
+            rope_interleaved: weights.rope_interleaved(),
             rounded,
-            front,
+            head_input,
             #[cfg(test)]
             far: None,
             config,
@@ -267,12 +267,12 @@ impl Llama {
 
     /// Number of target hidden states that a drafting head fuses; 0 for other models.
     pub fn fused(&self) -> usize {
-        self.front.as_ref().map_or(0, HeadInput::fused)
+        self.head_input.as_ref().map_or(0, HeadInput::fused)
     }
 
     /// Input stage of a drafting head.
-    pub(super) fn front(&self) -> Option<&HeadInput> {
-        self.front.as_ref()
+    pub(super) fn head_input(&self) -> Option<&HeadInput> {
+        self.head_input.as_ref()
     }
 
     /// Number of threads of a forward pass.
@@ -308,16 +308,16 @@ impl Llama {
                 kind.dequantize(&all[row * bytes..][..*bytes], out)
             }
             Embedding::Tied => {
-                let size = self.head.tile_bytes();
-                let at = self.head.offset + row / ROWS * size;
+                let size = self.lm_head.tile_bytes();
+                let at = self.lm_head.offset + row / ROWS * size;
                 // SAFETY: packed weights are never written after loading.
                 unpack_row(
-                    self.head.packing,
+                    self.lm_head.packing,
                     unsafe { self.packed.read(at..at + size) },
                     row % ROWS,
                     out,
                 );
-                let scale = self.scale(&self.head, row / ROWS);
+                let scale = self.scale(&self.lm_head, row / ROWS);
                 if scale != 1.0 {
                     out.iter_mut().for_each(|x| *x *= scale);
                 }

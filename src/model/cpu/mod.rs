@@ -15,12 +15,12 @@ mod attention;
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
-mod between;
 mod cache;
 mod check;
 mod decoder;
 pub mod dense;
 mod dispatch;
+mod elementwise;
 #[cfg(all(test, target_arch = "x86_64"))]
 mod emulation;
 mod features;
@@ -49,7 +49,7 @@ pub use decoder::{CpuDecoder, MAX_BATCH_TOKENS};
 pub use features::{cpu_features, cpu_name};
 pub use kernel::Kernel;
 pub use llama::Llama;
-pub use pool::Pool;
+pub use pool::ThreadPool;
 pub use stages::Stage;
 
 use crate::model::format::quant::TensorFormat;

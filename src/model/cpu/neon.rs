@@ -12,7 +12,7 @@ use std::arch::asm;
 
 use super::acts::{ActBlock, Row};
 use super::dispatch::{
-    BYTES, NIBBLES, NIBBLES_MIN, SUPER, packing, tile_by_counts, weigh_by_counts,
+    BYTES, NIBBLES, NIBBLES_MIN, Q4K, packing, tile_by_counts, weighted_sum_by_counts,
 };
 use super::kernel::{TileOutput, WeightedSums};
 use super::tile::Packing;
@@ -55,7 +55,7 @@ unsafe fn eight<const T: usize, const P: usize>(
             let whole = if P == BYTES { bytes(lines, x) } else { nibbles(lines, x) };
             let head = tile.as_ptr().add(head + half * 16);
             for r in 0..2 {
-                let d = if P == SUPER {
+                let d = if P == Q4K {
                     vmulq_f32(halves(head.add(r * 8)), small(scales.add(half * 8 + r * 4)))
                 } else {
                     halves(scales.add(half * 16 + r * 8))
@@ -68,8 +68,8 @@ unsafe fn eight<const T: usize, const P: usize>(
                     let d = vmulq_n_f32(d, (*x[t]).scale);
                     sums[t][r] = vfmaq_f32(sums[t][r], vcvtq_f32_s32(whole), d);
                 }
-                if P == NIBBLES_MIN || P == SUPER {
-                    let m = if P == SUPER {
+                if P == NIBBLES_MIN || P == Q4K {
+                    let m = if P == Q4K {
                         vnegq_f32(vmulq_f32(
                             halves(head.add(32 + r * 8)),
                             small(scales.add(16 + half * 8 + r * 4)),
@@ -219,12 +219,12 @@ unsafe fn small(at: *const u8) -> float32x4_t {
 }
 
 /// Maximum number of rows that share each load of f16 values.
-pub const WEIGHED: usize = 6;
+pub const WEIGHTED_ROWS: usize = 6;
 
-weigh_by_counts!([1: 2 2: 2 3: 2 4: 1 5: 1 6: 1], "neon,dotprod");
+weighted_sum_by_counts!([1: 2 2: 2 3: 2 4: 1 5: 1 6: 1], "neon,dotprod");
 
 #[target_feature(enable = "neon,dotprod")]
-unsafe fn weigh_rows<const R: usize, const C: usize>(w: WeightedSums) {
+unsafe fn weighted_sum_rows<const R: usize, const C: usize>(w: WeightedSums) {
     // SAFETY: [`WeightedSums`] guarantees that all accesses lie within its arrays.
     unsafe {
         let mut sums = [[[vdupq_n_f32(0.0); 4]; C]; R];

@@ -1,7 +1,7 @@
 //! Thread pool that runs the phases of a forward pass.
 //!
-//! All threads of a [`Pool`] run the same job and meet at barriers between its phases. While other
-//! programs occupy the cores, the pool backs off to a single thread.
+//! All threads of a [`ThreadPool`] run the same job and meet at barriers between its phases. While
+//! other programs occupy the cores, the pool backs off to a single thread.
 
 use std::any::Any;
 use std::hint::spin_loop;
@@ -41,11 +41,11 @@ const FAR_ROUND_TRIP: Duration = Duration::from_nanos(150);
 ///
 /// The other threads sleep when there is no work.
 #[derive(Debug)]
-pub struct Pool {
+pub struct ThreadPool {
     shared: Arc<State>,
     helpers: Vec<JoinHandle<()>>,
     /// Held by the caller whose job runs; one job runs at a time.
-    turn: Mutex<Backoff>,
+    backoff: Mutex<Backoff>,
     /// Set if jobs run on one thread while the machine is too busy for several.
     adaptive: bool,
 }
@@ -110,9 +110,9 @@ struct State {
     panic: Mutex<Option<Box<dyn Any + Send>>>,
     quit: AtomicBool,
     /// Sleeping threads that have waited longer than [`YIELD_TIME`].
-    bed: SleepQueue,
+    sleep_queue: SleepQueue,
     /// Cache line exchanged by two threads to measure the distance between their cores.
-    ball: PingPong,
+    ping_pong: PingPong,
     far: AtomicBool,
 }
 
@@ -130,8 +130,8 @@ struct SleepQueue {
     sleepers: AtomicUsize,
     /// Nanoseconds that threads waited in the current job, without the initial spins.
     waited: AtomicUsize,
-    gate: Mutex<()>,
-    bell: Condvar,
+    mutex: Mutex<()>,
+    wakeup: Condvar,
 }
 
 impl SleepQueue {
@@ -154,13 +154,13 @@ impl SleepQueue {
     }
 
     fn sleep(&self, done: &impl Fn() -> bool) {
-        let mut gate = lock(&self.gate);
+        let mut guard = lock(&self.mutex);
         // Announced before the last check: a thread that makes the condition true after that check
         // sees the sleeper and wakes it.
         self.sleepers.fetch_add(1, Ordering::SeqCst);
         fence(Ordering::SeqCst);
         while !done() {
-            gate = self.bell.wait(gate).unwrap_or_else(PoisonError::into_inner);
+            guard = self.wakeup.wait(guard).unwrap_or_else(PoisonError::into_inner);
         }
         self.sleepers.fetch_sub(1, Ordering::SeqCst);
     }
@@ -173,8 +173,8 @@ impl SleepQueue {
     fn wake(&self) {
         if self.sleepers.load(Ordering::SeqCst) > 0 {
             // The sleeper holds the lock from its last check until it sleeps.
-            drop(lock(&self.gate));
-            self.bell.notify_all();
+            drop(lock(&self.mutex));
+            self.wakeup.notify_all();
         }
     }
 }
@@ -211,18 +211,18 @@ impl Worker<'_> {
         let rounds = self.rounds.get() + self.count;
         self.rounds.set(rounds);
         self.state.arrived.fetch_add(1, Ordering::SeqCst);
-        self.state.bed.wake();
+        self.state.sleep_queue.wake();
         self.wait(|| self.state.arrived.load(Ordering::Acquire) >= rounds);
     }
 
     fn wait(&self, done: impl Fn() -> bool) {
         let broken = || self.state.broken.load(Ordering::Relaxed);
-        self.state.bed.wait(|| done() || broken());
+        self.state.sleep_queue.wait(|| done() || broken());
         assert!(!broken() || done(), "another thread of the forward panicked");
     }
 
-    /// Measures the distance between the first two threads for [`Pool::far`], in at most two
-    /// microseconds.
+    /// Measures the distance between the first two threads for [`ThreadPool::cores_are_far`], in at
+    /// most two microseconds.
     ///
     /// All threads of a job must call it, at most once a job. It is repeated because the threads
     /// move between cores on virtual machines.
@@ -230,20 +230,20 @@ impl Worker<'_> {
         if self.index > 1 || self.count < 2 {
             return;
         }
-        let ball = &self.state.ball.0;
+        let counter = &self.state.ping_pong.0;
         let mut start = Instant::now();
         for trip in 0..2 * TRIPS {
             if self.index == 0 {
                 if trip == TRIPS {
                     start = Instant::now();
                 }
-                ball.store(2 * trip + 1, Ordering::SeqCst);
-                self.state.bed.wake();
-                self.wait(|| ball.load(Ordering::Acquire) == 2 * trip + 2);
+                counter.store(2 * trip + 1, Ordering::SeqCst);
+                self.state.sleep_queue.wake();
+                self.wait(|| counter.load(Ordering::Acquire) == 2 * trip + 2);
             } else {
-                self.wait(|| ball.load(Ordering::Acquire) == 2 * trip + 1);
-                ball.store(2 * trip + 2, Ordering::SeqCst);
-                self.state.bed.wake();
+                self.wait(|| counter.load(Ordering::Acquire) == 2 * trip + 1);
+                counter.store(2 * trip + 2, Ordering::SeqCst);
+                self.state.sleep_queue.wake();
             }
         }
         if self.index == 0 {
@@ -265,13 +265,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Pool {
+impl ThreadPool {
     /// Returns the pool of `threads` threads (at least 1), shared by all callers.
     ///
     /// Two models of one run never work at the same time, and threads in excess of the cores would
     /// only delay each other.
-    pub fn shared(threads: usize) -> Arc<Pool> {
-        static POOLS: Mutex<Vec<Weak<Pool>>> = Mutex::new(Vec::new());
+    pub fn shared(threads: usize) -> Arc<ThreadPool> {
+        static POOLS: Mutex<Vec<Weak<ThreadPool>>> = Mutex::new(Vec::new());
         let mut pools = lock(&POOLS);
         pools.retain(|pool| pool.strong_count() > 0);
         if let Some(pool) =
@@ -279,14 +279,14 @@ impl Pool {
         {
             return pool;
         }
-        let mut pool = Pool::new(threads);
+        let mut pool = ThreadPool::new(threads);
         pool.adaptive = true;
         let pool = Arc::new(pool);
         pools.push(Arc::downgrade(&pool));
         pool
     }
 
-    fn new(threads: usize) -> Pool {
+    fn new(threads: usize) -> ThreadPool {
         let shared = Arc::new(State::default());
         let count = threads.max(1);
         let mut helpers = Vec::new();
@@ -300,12 +300,17 @@ impl Pool {
                 // If the system grants no more threads, fewer suffice, but a job relies on a fixed
                 // number.
                 Err(_) => {
-                    drop(Pool { shared, helpers, turn: Mutex::default(), adaptive: false });
-                    return Pool::new(index);
+                    drop(ThreadPool {
+                        shared,
+                        helpers,
+                        backoff: Mutex::default(),
+                        adaptive: false,
+                    });
+                    return ThreadPool::new(index);
                 }
             }
         }
-        Pool { shared, helpers, turn: Mutex::default(), adaptive: false }
+        ThreadPool { shared, helpers, backoff: Mutex::default(), adaptive: false }
     }
 
     /// Number of threads, the caller's included.
@@ -326,14 +331,14 @@ impl Pool {
     /// If one of the threads panics.
     #[allow(unsafe_code)]
     pub fn run(&self, job: &(dyn Fn(&Worker) + Sync)) {
-        let mut turn = lock(&self.turn);
+        let mut backoff = lock(&self.backoff);
         let (state, began) = (&*self.shared, Instant::now());
-        let threads = turn.threads(self.threads());
+        let threads = backoff.threads(self.threads());
         state.arrived.store(0, Ordering::Relaxed);
         state.done.store(0, Ordering::Relaxed);
         state.broken.store(false, Ordering::Relaxed);
-        state.ball.0.store(0, Ordering::Relaxed);
-        state.bed.waited.store(0, Ordering::Relaxed);
+        state.ping_pong.0.store(0, Ordering::Relaxed);
+        state.sleep_queue.waited.store(0, Ordering::Relaxed);
         // SAFETY: this function returns only when every helper has finished the job (it waits for
         // their count below, also after a panic), so the reference does not outlive its referent.
         let job = Job(unsafe {
@@ -346,13 +351,13 @@ impl Pool {
             state.posted.fetch_add(1, Ordering::AcqRel);
             self.helpers.iter().for_each(|helper| helper.thread().unpark());
             work(state, job, 0, threads);
-            state.bed.wait(|| state.done.load(Ordering::Acquire) == self.helpers.len());
+            state.sleep_queue.wait(|| state.done.load(Ordering::Acquire) == self.helpers.len());
             *lock(&state.job) = None;
             if self.adaptive {
-                turn.took(
+                backoff.took(
                     threads,
                     began.elapsed(),
-                    Duration::from_nanos(state.bed.waited.load(Ordering::Relaxed) as u64),
+                    Duration::from_nanos(state.sleep_queue.waited.load(Ordering::Relaxed) as u64),
                 );
             }
         }
@@ -370,7 +375,7 @@ fn work(state: &State, job: Job, index: usize, count: usize) {
         if !state.broken.swap(true, Ordering::SeqCst) {
             *lock(&state.panic) = Some(panic);
         }
-        state.bed.wake();
+        state.sleep_queue.wake();
     }
 }
 
@@ -390,11 +395,11 @@ fn help(state: &State, index: usize, count: usize) {
             work(state, job, index, count);
         }
         state.done.fetch_add(1, Ordering::SeqCst);
-        state.bed.wake();
+        state.sleep_queue.wake();
     }
 }
 
-impl Drop for Pool {
+impl Drop for ThreadPool {
     fn drop(&mut self) {
         self.shared.quit.store(true, Ordering::Release);
         for helper in self.helpers.drain(..) {
@@ -413,7 +418,7 @@ mod tests {
     #[test]
     fn barriers_wait_for_all_and_items_are_split_without_gaps() {
         for threads in [1, 2, 3, 5] {
-            let pool = Pool::new(threads);
+            let pool = ThreadPool::new(threads);
             for _ in 0..20 {
                 let (sum, phase): (AtomicU64, Vec<AtomicU64>) =
                     (0.into(), (0..8).map(|_| 0.into()).collect());
@@ -441,15 +446,15 @@ mod tests {
     #[test]
     fn slow_jobs_back_off_exponentially_and_a_fast_one_resets() {
         let (long, all) = (20 * MIN_JUDGED_JOB, 4);
-        let mut turn = Backoff::default();
+        let mut backoff = Backoff::default();
         // Runs a job on all threads and counts the single-threaded jobs that follow.
         let mut alone_after = |waited: Duration, elapsed: Duration| {
-            assert_eq!(turn.threads(all), all);
-            turn.took(all, elapsed, waited);
+            assert_eq!(backoff.threads(all), all);
+            backoff.took(all, elapsed, waited);
             let mut alone = 0;
-            while turn.alone > 0 {
-                assert_eq!(turn.threads(all), 1);
-                turn.took(1, long, Duration::ZERO);
+            while backoff.alone > 0 {
+                assert_eq!(backoff.threads(all), 1);
+                backoff.took(1, long, Duration::ZERO);
                 alone += 1;
             }
             alone
@@ -471,7 +476,7 @@ mod tests {
 
     #[test]
     fn threads_that_wait_long_sleep_and_wake() {
-        let pool = Pool::new(3);
+        let pool = ThreadPool::new(3);
         let (late, seen) = (AtomicUsize::new(0), AtomicUsize::new(0));
         for round in 0..6 {
             pool.run(&|w| {
@@ -493,12 +498,12 @@ mod tests {
             });
             assert_eq!(seen.load(Ordering::Relaxed), round + 1);
         }
-        assert_eq!(pool.shared.bed.sleepers.load(Ordering::Relaxed), 0);
+        assert_eq!(pool.shared.sleep_queue.sleepers.load(Ordering::Relaxed), 0);
     }
 
     #[test]
     fn a_panic_of_any_thread_reaches_the_caller_and_the_pool_lives_on() {
-        let pool = Pool::new(3);
+        let pool = ThreadPool::new(3);
         for bad in 0..3 {
             let run = catch_unwind(AssertUnwindSafe(|| {
                 pool.run(&|w| {
@@ -519,7 +524,7 @@ mod tests {
 
     #[test]
     fn pools_of_the_same_size_are_shared() {
-        let (a, b, c) = (Pool::shared(4), Pool::shared(4), Pool::shared(7));
+        let (a, b, c) = (ThreadPool::shared(4), ThreadPool::shared(4), ThreadPool::shared(7));
         assert!(Arc::ptr_eq(&a, &b) && !Arc::ptr_eq(&a, &c));
         assert_eq!((a.threads(), c.threads()), (4, 7));
     }

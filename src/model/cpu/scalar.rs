@@ -20,7 +20,7 @@ pub fn tile(packing: Packing, tile: &[u8], token: Row) -> [f32; ROWS] {
             let product: i32 =
                 part.quants.iter().zip(&x.quants).map(|(&w, &q)| i32::from(w) * i32::from(q)).sum();
             sum = (product as f32).mul_add(part.scale * x.scale, sum);
-            if matches!(packing, Packing::Nibbles { min: true } | Packing::Super) {
+            if matches!(packing, Packing::Nibbles { min: true } | Packing::Q4K) {
                 sum = part.min.mul_add(x.scaled_sum, sum);
             }
         }
@@ -31,7 +31,7 @@ pub fn tile(packing: Packing, tile: &[u8], token: Row) -> [f32; ROWS] {
 /// Computes weighted sums of f16 values.
 ///
 /// `sums[i] += sum over n of a[n] * halves[16 n + i]`, with n in order and fused multiply-adds.
-pub fn weigh(halves: &[u16], a: &[f32], sums: &mut [f32]) {
+pub fn weighted_sum(halves: &[u16], a: &[f32], sums: &mut [f32]) {
     for (halves, a) in halves.chunks_exact(ROWS).zip(a) {
         for (sum, &h) in sums.iter_mut().zip(halves) {
             *sum = a.mul_add(f16::from_bits(h).to_f32(), *sum);

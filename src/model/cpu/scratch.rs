@@ -113,7 +113,7 @@ impl Scratch {
             let fed = (n * feed_blocks(n)).max(feed_blocks(1)) * 2 * BLOCK;
             self.gates_and_ups = (0..self.threads).map(|_| Shared::new(fed)).collect();
             self.attended = Shared::new(n * w.q);
-            let groups = self.kernel.sixteen.is_some();
+            let groups = self.kernel.matrix_unit.is_some();
             let acts = |cols: usize| Acts::new_grouped(cols, n, groups);
             self.normed = acts(self.config.dim);
             self.heads = acts(self.config.heads * self.config.head_dim);

@@ -105,10 +105,10 @@ fn kernels() -> Vec<&'static Kernel> {
             Kernel {
                 name: "avx512-vnni, emulated",
                 tile: avx512::emulated::tile,
-                weigh: avx512::emulated::weigh,
+                weighted_sum: avx512::emulated::weighted_sum,
                 tokens: avx512::TOKENS,
                 pair: Some(avx512::PAIRED),
-                rows: avx512::WEIGHED,
+                rows: avx512::WEIGHTED_ROWS,
                 ..AVX2
             },
             Kernel { name: "avx-vnni, emulated", tile: avx2::emulated::tile, ..AVX2 },
@@ -142,7 +142,7 @@ fn multiply(
     unsafe {
         check::multiply(
             kernel,
-            kernel.sixteen.filter(|_| unit),
+            kernel.matrix_unit.filter(|_| unit),
             packing,
             &tiles.concat(),
             acts,
@@ -191,7 +191,7 @@ proptest! {
         };
         let tile = packed(&mut raw.iter());
         // Also stored in interleaved 16-token groups if this CPU has a matrix unit.
-        let acts = Acts::new_grouped(cols, tokens, Kernel::all()[0].sixteen.is_some());
+        let acts = Acts::new_grouped(cols, tokens, Kernel::all()[0].matrix_unit.is_some());
         for t in 0..tokens {
             let value = |rng: &mut ChaCha8Rng| {
                 let x = rng.next_u32() as f32 / 2f32.powi(31) - 1.0;
@@ -206,7 +206,7 @@ proptest! {
             if tokens <= kernel.tokens {
                 prop_assert_eq!(&multiply(kernel, false, packing, &[&tile], &acts, tokens, add), &want, "{}", kernel.name);
             }
-            if kernel.sixteen.is_some() {
+            if kernel.matrix_unit.is_some() {
                 prop_assert_eq!(&multiply(kernel, true, packing, &[&tile], &acts, tokens, add), &want, "{}, its unit", kernel.name);
             }
             if kernel.paired(packing).is_some_and(|most| tokens <= most) {
@@ -220,12 +220,12 @@ proptest! {
 
     #[test]
     #[allow(unsafe_code)]
-    fn weighted_sums_and_what_lies_between_are_the_scalar_ones(seed in any::<u64>(), n in 0usize..70, rows in 1usize..13, odd in 0usize..9, sixteens in 0usize..8) {
+    fn weighted_sums_and_what_lies_between_are_the_scalar_ones(seed in any::<u64>(), n in 0usize..70, rows in 1usize..13, odd in 0usize..9, column_groups in 0usize..8) {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let mut number = |n: usize| -> Vec<f32> { (0..n).map(|_| rng.next_u32() as f32 / 2f32.powi(29) - 4.0).collect() };
         let gap = 16 * n + odd;
-        let halves: Vec<u16> = number(sixteens * gap).into_iter().map(|x| half::f16::from_f32(x).to_bits()).collect();
-        let (a, sums) = (number(rows * (n + odd)), number(rows * (16 * sixteens + odd)));
+        let halves: Vec<u16> = number(column_groups * gap).into_iter().map(|x| half::f16::from_f32(x).to_bits()).collect();
+        let (a, sums) = (number(rows * (n + odd)), number(rows * (16 * column_groups + odd)));
         let (x, y, weight) = (number(n + 64), number(n + 64), number(n + 64));
         let gates = number(7 * 2 * (n + 80));
         // Six heads of one block each.
@@ -236,13 +236,13 @@ proptest! {
             let w = WeightedSums {
                 halves: halves.as_ptr(),
                 halves_stride: gap,
-                sixteens,
+                column_groups,
                 n,
                 a: a.as_ptr(),
                 a_stride: n + odd,
                 rows,
                 sums: sums.as_mut_ptr(),
-                sums_stride: 16 * sixteens + odd,
+                sums_stride: 16 * column_groups + odd,
             };
             let acts = Acts::new(n + 64, 12);
             let mut scores = x.clone();
@@ -252,16 +252,16 @@ proptest! {
             // SAFETY: only one thread runs; the arrays are laid out as `w` says; this CPU supports
             // the kernel.
             let (softmax, rows) = unsafe {
-                (kernel.weigh)(w);
+                (kernel.weighted_sum)(w);
                 // A row computed in two parts must equal the whole row.
                 let row = |row: usize| To { acts: &acts, row, first: 0, interleaved: false };
                 let to = row(0);
                 (kernel.norm)(&x, &weight, 1e-5, to, 1..9);
                 (kernel.norm)(&x, &weight, 1e-5, to, 0..1);
-                (kernel.round)(&y, row(1));
-                (kernel.gate)(&gates, 2 * (n + 80), n + 64, row(2));
-                (kernel.share)(&shares, BLOCK, &totals, row(9), &[(0, 0), (1, 1), (2, 0), (1, 0), (0, 1), (2, 1)]);
-                (kernel.join)(&mut joined, 0.3, &x, 0.7);
+                (kernel.quantize)(&y, row(1));
+                (kernel.swiglu)(&gates, 2 * (n + 80), n + 64, row(2));
+                (kernel.normalize_quantize)(&shares, BLOCK, &totals, row(9), &[(0, 0), (1, 1), (2, 0), (1, 0), (0, 1), (2, 1)]);
+                (kernel.axpby)(&mut joined, 0.3, &x, 0.7);
                 (kernel.rotate)(&mut turned, &angles[..(n + 64) & !1], true, 0.125);
                 (kernel.rotate)(&mut halved, &angles[..(n + 64) & !1], false, 1.0);
                 let rows: Vec<_> = (0..12).map(|t| acts.row(t)).map(<[_]>::to_vec).collect();

@@ -9,11 +9,11 @@
 //! |---|---|---|---|
 //! | `Nibbles { min: false }` (Q4_0) | 4 lines of nibbles | f16 scale d: w = d (q - 8) | 288 |
 //! | `Nibbles { min: true }` (Q4_1) | the same | f16 d, f16 m: w = d q + m | 320 |
-//! | `Super` (Q4_K) | the same | u8 scale s, u8 minimum t: w = (D s) q - (M t) | 288 |
+//! | `Q4K` (Q4_K) | the same | u8 scale s, u8 minimum t: w = (D s) q - (M t) | 288 |
 //! | `Bytes` (Q8_0 and all others) | 8 lines of signed bytes, columns 4j.. | f16 d: w = d q | 544 |
 //!
 //! In line j of nibbles, the low ones hold the 4 columns from 4j on and the high ones those from
-//! 16 + 4j on. In `Super`, each group of 8 records is preceded by 16 f16 D and 16 f16 M (64 bytes).
+//! 16 + 4j on. In `Q4K`, each group of 8 records is preceded by 16 f16 D and 16 f16 M (64 bytes).
 //! Missing rows and columns are padded with zeros. Packing keeps the file's values bit for bit,
 //! except for formats that have no packing of their own: those are requantized to Q8_0
 //! (`Packing::of`).
@@ -29,7 +29,7 @@ pub const BLOCK: usize = 32;
 /// Number of blocks that share one pair of super-scales.
 const GROUP: usize = 8;
 /// Size of a group's super-scales in bytes.
-const HEAD: usize = 2 * 2 * ROWS;
+const SUPER_SCALE_BYTES: usize = 2 * 2 * ROWS;
 
 /// Storage layout of a packed matrix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +40,7 @@ pub enum Packing {
         min: bool,
     },
     /// 4 bits, with 8-bit scale and minimum per 32 columns and super-scales per 256.
-    Super,
+    Q4K,
     /// 8 bits, with a scale for each 32 columns.
     Bytes,
 }
@@ -53,7 +53,7 @@ impl Packing {
         match kind {
             TensorFormat::Q4_0 => (Packing::Nibbles { min: false }, true),
             TensorFormat::Q4_1 => (Packing::Nibbles { min: true }, true),
-            TensorFormat::Q4K => (Packing::Super, true),
+            TensorFormat::Q4K => (Packing::Q4K, true),
             TensorFormat::Q8_0 => (Packing::Bytes, true),
             TensorFormat::Q5_0
             | TensorFormat::Q5_1
@@ -78,13 +78,17 @@ impl Packing {
         self.quants()
             + match self {
                 Packing::Nibbles { min: true } => 4 * ROWS,
-                Packing::Nibbles { min: false } | Packing::Super | Packing::Bytes => 2 * ROWS,
+                Packing::Nibbles { min: false } | Packing::Q4K | Packing::Bytes => 2 * ROWS,
             }
     }
 
     /// Size of a tile of `blocks` blocks in bytes.
     pub const fn tile(self, blocks: usize) -> usize {
-        let heads = if matches!(self, Packing::Super) { blocks.div_ceil(GROUP) * HEAD } else { 0 };
+        let heads = if matches!(self, Packing::Q4K) {
+            blocks.div_ceil(GROUP) * SUPER_SCALE_BYTES
+        } else {
+            0
+        };
         blocks * self.record() + heads
     }
 
@@ -92,9 +96,9 @@ impl Packing {
     ///
     /// Both are the same in packings without super-scales.
     pub const fn place(self, b: usize) -> (usize, usize) {
-        if matches!(self, Packing::Super) {
-            let head = b / GROUP * (HEAD + GROUP * self.record());
-            (head + HEAD + b % GROUP * self.record(), head)
+        if matches!(self, Packing::Q4K) {
+            let head = b / GROUP * (SUPER_SCALE_BYTES + GROUP * self.record());
+            (head + SUPER_SCALE_BYTES + b % GROUP * self.record(), head)
         } else {
             (b * self.record(), b * self.record())
         }
@@ -303,7 +307,7 @@ impl RowBlock {
         let (scale, min) = match packing {
             Packing::Bytes | Packing::Nibbles { min: false } => (half(record, scales), 0.0),
             Packing::Nibbles { min: true } => (half(record, scales), half(record, own)),
-            Packing::Super => {
+            Packing::Q4K => {
                 let [s, t] = [record[scales + r], record[scales + ROWS + r]].map(f32::from);
                 (half(tile, head) * s, -(half(tile, head + 2 * ROWS) * t))
             }
@@ -441,12 +445,12 @@ mod tests {
         let sizes = [
             Packing::Nibbles { min: false },
             Packing::Nibbles { min: true },
-            Packing::Super,
+            Packing::Q4K,
             Packing::Bytes,
         ]
         .map(Packing::record);
         assert_eq!(sizes, [288, 320, 288, 544]);
-        assert_eq!(Packing::Super.tile(16), 2 * (64 + 8 * 288));
-        assert_eq!(Packing::Super.place(9), (64 + 8 * 288 + 64 + 288, 64 + 8 * 288));
+        assert_eq!(Packing::Q4K.tile(16), 2 * (64 + 8 * 288));
+        assert_eq!(Packing::Q4K.place(9), (64 + 8 * 288 + 64 + 288, 64 + 8 * 288));
     }
 }

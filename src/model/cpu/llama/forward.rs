@@ -22,7 +22,7 @@ impl Llama {
     ///
     /// A short remainder of a 16-token group goes to the vector unit.
     pub(super) fn matrix_unit_tokens(&self, m: usize) -> usize {
-        match (self.kernel.sixteen, m % GROUP_TOKENS) {
+        match (self.kernel.matrix_unit, m % GROUP_TOKENS) {
             (None, _) => 0,
             (_, rest) if rest < MIN_GROUP_TOKENS => m - rest,
             _ => m,
@@ -32,7 +32,8 @@ impl Llama {
     /// Runs a pass; keys and values go to `cache`, logits to `scratch`.
     #[allow(unsafe_code)]
     pub(in super::super) fn forward(&self, pass: &Batch, cache: &Cache, scratch: &Scratch) {
-        let unit = self.kernel.sixteen.filter(|_| self.matrix_unit_tokens(pass.tokens.len()) > 0);
+        let unit =
+            self.kernel.matrix_unit.filter(|_| self.matrix_unit_tokens(pass.tokens.len()) > 0);
         let far = self.far();
         self.pool.run(&|worker| {
             if let Some(unit) = unit {
@@ -60,34 +61,34 @@ impl Llama {
         let (c, w, k, m) = (&self.config, s.widths, self.kernel, pass.tokens.len());
         let clock = Clock::start(s.stages.as_ref());
         let solo = m <= MAX_SOLO_TOKENS;
-        let share = self.split_pass(worker, pass, far);
-        match (&self.front, pass.states) {
-            (Some(front), Some((states, room))) => {
-                self.run_input_stage(front, worker, pass, states, room, s);
+        let split = self.split_pass(worker, pass, far);
+        match (&self.head_input, pass.states) {
+            (Some(head_input), Some((states, room))) => {
+                self.run_input_stage(head_input, worker, pass, states, room, s);
                 clock.lap(Stage::Input);
             }
             _ => {
-                for t in share.whole_rows() {
+                for t in split.whole_rows() {
                     // SAFETY: row t belongs to this thread.
                     self.embed(pass.tokens[t], unsafe {
                         s.residual.write(t * w.dim..t * w.dim + c.dim)
                     });
                 }
-                share.meet(&clock, Stage::Input);
+                split.meet(&clock, Stage::Input);
             }
         }
         // With few tokens, each thread quantizes the whole input for itself, which takes less time
         // than a barrier. With many, each thread quantizes the columns that it wrote itself, so
         // that no two threads write to one cache line.
-        let rounded = |share: &WorkSplit, weight: &[f32], first: usize| -> &Acts {
+        let rounded = |split: &WorkSplit, weight: &[f32], first: usize| -> &Acts {
             let blocks = c.dim.div_ceil(BLOCK);
             let (acts, columns) = if solo {
                 (&s.solo_normed[worker.index], 0..blocks)
             } else {
-                (&s.normed, share.items(blocks))
+                (&s.normed, split.items(blocks))
             };
             let by_unit = self.matrix_unit_tokens(m - first);
-            for t in share.token_range() {
+            for t in split.token_range() {
                 let row = t - first;
                 let to = To { acts, row, first: 0, interleaved: row < by_unit };
                 // SAFETY: these blocks belong to this thread, and no other thread writes these
@@ -105,30 +106,30 @@ impl Llama {
             if solo {
                 clock.lap(Stage::Norms)
             } else {
-                share.meet(&clock, Stage::Norms)
+                split.meet(&clock, Stage::Norms)
             }
             acts
         };
         for (l, layer) in self.layers.iter().enumerate().take(pass.layers) {
             if let Some(mixing) = &layer.attention {
-                let acts = rounded(&share, &mixing.norm, 0);
-                self.attend(&share, (l, mixing), acts, pass, cache, s, &clock);
+                let acts = rounded(&split, &mixing.norm, 0);
+                self.attend(&split, (l, mixing), acts, pass, cache, s, &clock);
             }
-            let acts = rounded(&share, &layer.ffn_norm, 0);
-            self.feed(&share, layer, acts, s);
-            share.meet(&clock, Stage::Feed);
+            let acts = rounded(&split, &layer.ffn_norm, 0);
+            self.feed(&split, layer, acts, s);
+            split.meet(&clock, Stage::Feed);
             self.products(
-                &share,
+                &split,
                 &[(&layer.down, 0)],
                 &s.hidden,
                 ProductOutput::add(&s.residual, w.dim),
             );
-            share.meet(&clock, Stage::Down);
+            split.meet(&clock, Stage::Down);
             if let Some(hidden) = pass.hidden {
                 // SAFETY: these tokens' rows belong to this thread, and no thread writes x before
                 // the next barrier.
                 unsafe {
-                    hidden.store_rows(l + 1, pass.slot, share.whole_rows(), &s.residual, w.dim)
+                    hidden.store_rows(l + 1, pass.slot, split.whole_rows(), &s.residual, w.dim)
                 };
             }
         }
@@ -136,16 +137,16 @@ impl Llama {
         if wanted.is_empty() {
             return;
         }
-        if share.by_token {
+        if split.by_token {
             // The head is the one matrix too large for every thread to read all of it.
             clock.barrier(Stage::Down, worker);
         }
         let (first, rows) = (wanted.start, wanted.len());
-        let share = WorkSplit::by_stages(worker, wanted);
-        let acts = rounded(&share, &self.output_norm, first);
+        let split = WorkSplit::by_stages(worker, wanted);
+        let acts = rounded(&split, &self.output_norm, first);
         self.product(
-            &self.head,
-            share.items(self.head.tiles()),
+            &self.lm_head,
+            split.items(self.lm_head.tiles()),
             acts,
             0..rows,
             ProductOutput::set(&s.logits, w.vocab),
@@ -162,7 +163,7 @@ impl Llama {
     #[allow(clippy::too_many_arguments, reason = "a phase of `work`, with what that has")]
     fn attend(
         &self,
-        share: &WorkSplit,
+        split: &WorkSplit,
         (l, mixing): (usize, &AttentionWeights),
         acts: &Acts,
         pass: &Batch,
@@ -176,10 +177,10 @@ impl Llama {
         let by_head = c.head_dim.is_multiple_of(BLOCK);
         let [q, key, value] = &mixing.qkv;
         let mats = [(q, 0), (key, w.q), (value, w.q + w.kv)];
-        self.products(share, &mats, acts, ProductOutput::set(&s.qkv, row));
-        clock.barrier(Stage::Projections, share.worker);
-        self.place(share, l, pass, cache, s);
-        clock.barrier(Stage::Rotation, share.worker);
+        self.products(split, &mats, acts, ProductOutput::set(&s.qkv, row));
+        clock.barrier(Stage::Projections, split.worker);
+        self.place(split, l, pass, cache, s);
+        clock.barrier(Stage::Rotation, split.worker);
         let attention = Attention {
             kernel: k,
             config: c,
@@ -190,7 +191,7 @@ impl Llama {
             stride: row,
             positions: pass.positions,
             angles: pass.angles,
-            neighbors: self.neighbors,
+            rope_interleaved: self.rope_interleaved,
             paths: pass.paths,
             out: &s.attended,
             out_stride: w.q,
@@ -200,20 +201,20 @@ impl Llama {
         };
         // SAFETY: the buffers belong to this thread, and no thread writes queries, keys or values
         // now.
-        unsafe { attention.compute_thread_part(share, &s.attention[share.worker.index]) };
-        share.meet(clock, Stage::Attention);
+        unsafe { attention.compute_thread_part(split, &s.attention[split.worker.index]) };
+        split.meet(clock, Stage::Attention);
         if attention.is_split() {
-            for number in share.token_items(c.heads) {
+            for number in split.token_items(c.heads) {
                 // SAFETY: each head of each token is merged by one thread.
                 unsafe { attention.merge_splits(number) };
             }
-            share.meet(clock, Stage::Attention);
+            split.meet(clock, Stage::Attention);
         }
         if !by_head {
             let width = c.heads * c.head_dim;
-            let blocks = share.items(width.div_ceil(BLOCK));
+            let blocks = split.items(width.div_ceil(BLOCK));
             let (from, end) = (blocks.start * BLOCK, (blocks.end * BLOCK).min(width));
-            for t in share.token_range() {
+            for t in split.token_range() {
                 // SAFETY: these blocks belong to this thread, and no thread writes the attention
                 // output now.
                 unsafe {
@@ -223,33 +224,33 @@ impl Llama {
                         first: blocks.start,
                         interleaved: t < self.matrix_unit_tokens(m),
                     };
-                    (k.round)(s.attended.read(t * w.q + from..t * w.q + end), to);
+                    (k.quantize)(s.attended.read(t * w.q + from..t * w.q + end), to);
                 }
             }
-            share.meet(clock, Stage::Norms);
+            split.meet(clock, Stage::Norms);
         }
         self.products(
-            share,
+            split,
             &[(&mixing.output, 0)],
             &s.heads,
             ProductOutput::add(&s.residual, w.dim),
         );
-        share.meet(clock, Stage::Output);
+        split.meet(clock, Stage::Output);
     }
 
     /// Rotates keys and stores this thread's keys and values in the cache.
     ///
     /// The work is split by tiles of 16 slots, whose keys share cache lines.
-    fn place(&self, share: &WorkSplit, layer: usize, pass: &Batch, cache: &Cache, s: &Scratch) {
-        let (heads, m, worker) = (self.config.kv_heads, pass.tokens.len(), share.worker);
+    fn place(&self, split: &WorkSplit, layer: usize, pass: &Batch, cache: &Cache, s: &Scratch) {
+        let (heads, m, worker) = (self.config.kv_heads, pass.tokens.len(), split.worker);
         let (first, last) = (pass.slot / LANES, (pass.slot + m - 1) / LANES);
         let tokens = |tile: usize| {
             (tile * LANES).max(pass.slot) - pass.slot
                 ..((tile + 1) * LANES).min(pass.slot + m) - pass.slot
         };
-        if share.by_token {
+        if split.by_token {
             for tile in
-                (first..=last).filter(|&tile| share.token_range().contains(&tokens(tile).start))
+                (first..=last).filter(|&tile| split.token_range().contains(&tokens(tile).start))
             {
                 for head in 0..heads {
                     self.store_keys(layer, head, tokens(tile), pass, cache, s);
@@ -287,7 +288,7 @@ impl Llama {
             // belong to this thread; the CPU has the kernel's instructions.
             unsafe {
                 let key = s.qkv.write(at..at + c.head_dim);
-                (self.kernel.rotate)(key, angles, self.neighbors, 1.0);
+                (self.kernel.rotate)(key, angles, self.rope_interleaved, 1.0);
                 (self.kernel.put_key)(cache, [layer, head, pass.slot + t], key);
             }
         }
@@ -322,11 +323,11 @@ impl Llama {
     ///
     /// That is gate and up, and their gated product, quantized.
     #[allow(unsafe_code)]
-    fn feed(&self, share: &WorkSplit, layer: &Layer, acts: &Acts, s: &Scratch) {
+    fn feed(&self, split: &WorkSplit, layer: &Layer, acts: &Acts, s: &Scratch) {
         let c = &self.config;
-        let (blocks, rows) = (share.items(c.ffn.div_ceil(BLOCK)), share.token_range());
+        let (blocks, rows) = (split.items(c.ffn.div_ceil(BLOCK)), split.token_range());
         let (room, together, by_unit) = (
-            &s.gates_and_ups[share.worker.index],
+            &s.gates_and_ups[split.worker.index],
             feed_blocks(rows.len()),
             self.matrix_unit_tokens(rows.len()),
         );
@@ -362,7 +363,7 @@ impl Llama {
                     interleaved: side_by_side,
                 };
                 // SAFETY: the buffer and the blocks that result belong to this thread.
-                unsafe { (self.kernel.gate)(room.read(at), 2 * width, n, to) };
+                unsafe { (self.kernel.swiglu)(room.read(at), 2 * width, n, to) };
             }
         }
     }

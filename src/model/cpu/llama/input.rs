@@ -17,7 +17,7 @@ impl Llama {
     #[allow(unsafe_code)]
     pub(super) fn run_input_stage(
         &self,
-        front: &HeadInput,
+        head_input: &HeadInput,
         worker: &Worker,
         pass: &Batch,
         states: States,
@@ -25,9 +25,9 @@ impl Llama {
         s: &Scratch,
     ) {
         let (k, w, dim, eps) = (self.kernel, s.widths, room.dim, self.config.eps);
-        let share = WorkSplit::by_stages(worker, 0..pass.tokens.len());
-        let tokens = share.whole_rows();
-        let Some(fusion) = &front.stage.fusion else {
+        let split = WorkSplit::by_stages(worker, 0..pass.tokens.len());
+        let tokens = split.whole_rows();
+        let Some(fusion) = &head_input.stage.fusion else {
             let (States::Hidden(all) | States::Own(all)) = states;
             for t in tokens {
                 // SAFETY: row t belongs to this thread.
@@ -62,7 +62,7 @@ impl Llama {
                 }
                 worker.barrier();
                 self.products(
-                    &share,
+                    &split,
                     &[(&fusion.fuse, 0)],
                     &room.hidden,
                     ProductOutput::set(&s.residual, w.dim),
@@ -80,7 +80,7 @@ impl Llama {
         for t in tokens {
             // SAFETY: the buffer belongs to this thread.
             let embedding = unsafe { room.embeddings[worker.index].write(0..dim) };
-            front.target.embed(pass.tokens[t], embedding);
+            head_input.target.embed(pass.tokens[t], embedding);
             // SAFETY: the quantized row belongs to this thread. So does row t of x if the states
             // are the head's own; if they were fused, all rows were written before the barrier. The
             // CPU has the kernel's instructions.
@@ -98,7 +98,7 @@ impl Llama {
         }
         worker.barrier();
         self.products(
-            &share,
+            &split,
             &[(&fusion.input, 0)],
             &room.pair,
             ProductOutput::add(&s.residual, w.dim),

@@ -38,18 +38,18 @@ impl Llama {
     /// Each matrix comes with its column offset in the rows of `out`.
     pub(super) fn products(
         &self,
-        share: &WorkSplit,
+        split: &WorkSplit,
         mats: &[(&PackedMatrix, usize)],
         acts: &Acts,
         out: ProductOutput,
     ) {
-        let mine = share.items(mats.iter().map(|(mat, _)| mat.tiles()).sum());
+        let mine = split.items(mats.iter().map(|(mat, _)| mat.tiles()).sum());
         let mut before = 0;
         for (mat, at) in mats {
             let n = mat.tiles();
             let tiles = mine.start.clamp(before, before + n) - before
                 ..mine.end.clamp(before, before + n) - before;
-            self.product(mat, tiles, acts, share.token_range(), out, *at);
+            self.product(mat, tiles, acts, split.token_range(), out, *at);
             before += n;
         }
     }
@@ -84,14 +84,15 @@ impl Llama {
         debug_assert_eq!(acts.blocks(), mat.blocks());
         let size = mat.tile_bytes();
         // A matrix unit counts its 16-token groups from the first token on.
-        debug_assert!(tokens.start == 0 || self.kernel.sixteen.is_none());
+        debug_assert!(tokens.start == 0 || self.kernel.matrix_unit.is_none());
         for from in tokens.clone().step_by(CHUNK) {
             let n = (tokens.end - from).min(CHUNK);
             // SAFETY: no thread writes the quantized input now.
             let rows: [_; CHUNK] =
                 std::array::from_fn(|i| unsafe { acts.row(from + i.min(n - 1)) });
             // SAFETY: as above.
-            let many = self.kernel.sixteen.zip(unsafe { acts.token_groups(from / GROUP_TOKENS) });
+            let many =
+                self.kernel.matrix_unit.zip(unsafe { acts.token_groups(from / GROUP_TOKENS) });
             let by_unit = if many.is_some() {
                 self.matrix_unit_tokens(tokens.len()).saturating_sub(from).min(n)
             } else {
@@ -138,8 +139,8 @@ impl Llama {
                     // rows of the group's tokens may be written.
                     unsafe {
                         match &many {
-                            Some((sixteen, x)) if t < by_unit => {
-                                (sixteen.tile)(
+                            Some((matrix_unit, x)) if t < by_unit => {
+                                (matrix_unit.tile)(
                                     mat.packing,
                                     weights,
                                     &x[..group.div_ceil(GROUP_TOKENS)],

@@ -21,7 +21,11 @@ impl Llama {
     ) -> WorkSplit<'a> {
         let (m, count) = (pass.tokens.len(), worker.count);
         let enough = if far { MIN_FAR_TOKENS } else { MIN_NEAR_TOKENS } * count * count;
-        if count == 1 || self.front.is_some() || self.kernel.sixteen.is_some() || m < enough {
+        if count == 1
+            || self.head_input.is_some()
+            || self.kernel.matrix_unit.is_some()
+            || m < enough
+        {
             return WorkSplit::by_stages(worker, 0..m);
         }
         let c = &self.config;

@@ -7,20 +7,20 @@ use super::{ForwardError, Node, Parent};
 
 /// Uncommitted nodes, indexed by slot.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Slots {
-    slots: Vec<Slot>,
+pub(super) struct UncommittedNodes {
+    nodes: Vec<UncommittedNode>,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Slot {
+struct UncommittedNode {
     parent: Option<usize>,
     depth: usize,
     layers: usize,
 }
 
-impl Slots {
+impl UncommittedNodes {
     pub fn len(&self) -> usize {
-        self.slots.len()
+        self.nodes.len()
     }
 
     /// Adds `nodes` after `len` committed positions, to be run through `layers` layers.
@@ -39,15 +39,15 @@ impl Slots {
         nodes: &[Node],
         layers: usize,
     ) -> Result<(), ForwardError> {
-        let (before, needed) = (self.slots.len(), len + self.slots.len() + nodes.len());
+        let (before, needed) = (self.nodes.len(), len + self.nodes.len() + nodes.len());
         if needed > capacity {
             return Err(ForwardError::Full { needed, capacity });
         }
         for node in nodes {
-            match self.slot(vocab, node, layers) {
-                Ok(slot) => self.slots.push(slot),
+            match self.check_node(vocab, node, layers) {
+                Ok(node) => self.nodes.push(node),
                 Err(e) => {
-                    self.slots.truncate(before);
+                    self.nodes.truncate(before);
                     return Err(e);
                 }
             }
@@ -55,17 +55,23 @@ impl Slots {
         Ok(())
     }
 
-    fn slot(&self, vocab: usize, node: &Node, layers: usize) -> Result<Slot, ForwardError> {
+    /// Returns the entry of `node`, which is to be run through `layers` layers.
+    fn check_node(
+        &self,
+        vocab: usize,
+        node: &Node,
+        layers: usize,
+    ) -> Result<UncommittedNode, ForwardError> {
         if node.token as usize >= vocab {
             return Err(ForwardError::Token { token: node.token, vocab });
         }
         let Parent::Slot(parent) = node.parent else {
-            return Ok(Slot { parent: None, depth: 0, layers });
+            return Ok(UncommittedNode { parent: None, depth: 0, layers });
         };
-        match self.slots.get(parent) {
+        match self.nodes.get(parent) {
             None => Err(ForwardError::Parent { node: self.len(), parent }),
             Some(p) if p.layers < layers => Err(ForwardError::Unfinished { slot: parent }),
-            Some(p) => Ok(Slot { parent: Some(parent), depth: p.depth + 1, layers }),
+            Some(p) => Ok(UncommittedNode { parent: Some(parent), depth: p.depth + 1, layers }),
         }
     }
 
@@ -73,12 +79,12 @@ impl Slots {
     ///
     /// The position of the node is the number of committed positions plus this.
     pub fn depth(&self, i: usize) -> usize {
-        self.slots[i].depth
+        self.nodes[i].depth
     }
 
     /// Iterates over slot `i`, its parent, and so on up to the context.
     pub fn path_to_context(&self, i: usize) -> impl Iterator<Item = usize> + '_ {
-        std::iter::successors(Some(i), |&i| self.slots[i].parent)
+        std::iter::successors(Some(i), |&i| self.nodes[i].parent)
     }
 
     /// Checks that `path` leads from the context down through finished nodes.
@@ -90,7 +96,7 @@ impl Slots {
     pub fn check_path(&self, path: &[usize], layers: usize) -> Result<(), ForwardError> {
         let mut parent = None;
         for &slot in path {
-            match self.slots.get(slot) {
+            match self.nodes.get(slot) {
                 Some(s) if s.parent != parent => return Err(ForwardError::Path { slot }),
                 Some(s) if s.layers < layers => return Err(ForwardError::Unfinished { slot }),
                 Some(_) => parent = Some(slot),
@@ -100,8 +106,8 @@ impl Slots {
         Ok(())
     }
 
-    /// Drops all slots from `len` on.
+    /// Drops all nodes from `len` on.
     pub fn truncate(&mut self, len: usize) {
-        self.slots.truncate(len);
+        self.nodes.truncate(len);
     }
 }

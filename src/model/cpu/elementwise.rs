@@ -64,7 +64,7 @@ impl<'a> PendingBlocks<'a> {
     unsafe fn next<R: Rounding>(&mut self, place: Place) -> &mut [f32; BLOCK] {
         if self.count == QUANTIZED_TOGETHER {
             // SAFETY: guaranteed by the caller.
-            unsafe { self.round::<R>() };
+            unsafe { self.quantize::<R>() };
         }
         self.places[self.count] = place;
         self.count += 1;
@@ -76,7 +76,7 @@ impl<'a> PendingBlocks<'a> {
     /// # Safety
     /// As [`Self::next`].
     #[inline(always)]
-    unsafe fn round<R: Rounding>(&mut self) {
+    unsafe fn quantize<R: Rounding>(&mut self) {
         // SAFETY: guaranteed by the caller.
         unsafe {
             Acts::put_blocks::<R>(self.to, &self.blocks[..self.count], &self.places[..self.count])
@@ -90,7 +90,7 @@ impl<'a> PendingBlocks<'a> {
 /// Each row has `n` gates at its start and `n` ups from its middle on. The first row goes to
 /// `to`, the others to the rows after it.
 #[inline(always)]
-pub unsafe fn gate<R: Rounding>(x: &[f32], stride: usize, n: usize, to: To) {
+pub unsafe fn swiglu<R: Rounding>(x: &[f32], stride: usize, n: usize, to: To) {
     let mut waiting = PendingBlocks::new(to);
     for (i, row) in x.chunks_exact(stride).enumerate() {
         let (gates, ups) = row.split_at(stride / 2);
@@ -113,7 +113,7 @@ pub unsafe fn gate<R: Rounding>(x: &[f32], stride: usize, n: usize, to: To) {
                 .for_each(|((y, &gate), &up)| *y = lanes::gated_silu(gate, up));
         }
     }
-    unsafe { waiting.round::<R>() };
+    unsafe { waiting.quantize::<R>() };
 }
 
 /// Divides weighted sums by their total weights and quantizes the results.
@@ -122,7 +122,7 @@ pub unsafe fn gate<R: Rounding>(x: &[f32], stride: usize, n: usize, to: To) {
 /// second number of its pair in `totals`. `places` gives, for each row, its row offset after
 /// `to` and its first block.
 #[inline(always)]
-pub unsafe fn share<R: Rounding>(
+pub unsafe fn normalize_quantize<R: Rounding>(
     sums: &[f32],
     stride: usize,
     totals: &[f32],
@@ -142,18 +142,18 @@ pub unsafe fn share<R: Rounding>(
             }
         }
     }
-    unsafe { waiting.round::<R>() };
+    unsafe { waiting.quantize::<R>() };
 }
 
 /// Rotates the pairs of one head, `x`, and multiplies by `factor` (Su et al. 2021, section
 /// 3.4.2).
 ///
 /// `angles` holds the cosines of all pairs, then the sines. The two values of a pair are
-/// adjacent if `neighbors` is set, and half a head apart otherwise.
+/// adjacent if `rope_interleaved` is set, and half a head apart otherwise.
 #[inline(always)]
-pub fn rotate(x: &mut [f32], angles: &[f32], neighbors: bool, factor: f32) {
+pub fn rotate(x: &mut [f32], angles: &[f32], rope_interleaved: bool, factor: f32) {
     let (cos, sin) = angles.split_at(x.len() / 2);
-    if neighbors {
+    if rope_interleaved {
         for ((pair, &c), &s) in x.chunks_exact_mut(2).zip(cos).zip(sin) {
             let (a, b) = (pair[0] * factor, pair[1] * factor);
             (pair[0], pair[1]) = (a * c - b * s, a * s + b * c);
