@@ -6,7 +6,7 @@ use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use speclight::distribution::{Sampling, TokenDist};
-use speclight::theory::pool::Pool;
+use speclight::theory::pool::SurprisalPool;
 
 /// Logits below 8, but for three likely tokens, of which the first is at `sharp`.
 fn logits(sharp: f32) -> Vec<f32> {
@@ -21,7 +21,7 @@ fn logits(sharp: f32) -> Vec<f32> {
 }
 
 fn theory(c: &mut Criterion) {
-    let mut pool = Pool::new();
+    let mut pool = SurprisalPool::new();
     for sharp in [30.0, 20.0, 14.0, 8.0] {
         let logits = logits(sharp);
         if let Ok(law) = TokenDist::new(&logits, &Sampling::PLAIN) {
@@ -30,7 +30,7 @@ fn theory(c: &mut Criterion) {
             c.bench_function(
                 &format!("add a law of 49,152, entropy {:.2}", moments.entropy),
                 |b| {
-                    let mut into = Pool::new();
+                    let mut into = SurprisalPool::new();
                     b.iter(|| into.add(black_box(&law), moments));
                 },
             );
@@ -40,7 +40,7 @@ fn theory(c: &mut Criterion) {
     c.bench_function("fluid, every B from 1 to 1,024", |b| {
         b.iter(|| pool.fluid_curve(black_box(1023)))
     });
-    let mut uniform = Pool::new();
+    let mut uniform = SurprisalPool::new();
     uniform.add_probabilities(&vec![1.0 / 50_000.0; 50_000]);
     c.bench_function("fluid, every B from 1 to 1,024, uniform law", |b| {
         b.iter(|| uniform.fluid_curve(black_box(1023)))

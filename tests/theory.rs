@@ -4,7 +4,7 @@
 use std::collections::BinaryHeap;
 
 use proptest::prelude::*;
-use speclight::theory::{bounds, pool::Pool};
+use speclight::theory::{bounds, pool::SurprisalPool};
 
 fn zipf(n: usize, a: f64) -> Vec<f64> {
     normalized((1..=n).map(|i| (i as f64).powf(-a)).collect())
@@ -38,8 +38,8 @@ fn distributions(name: &str) -> Vec<Vec<f64>> {
     }
 }
 
-fn pool(distributions: &[Vec<f64>], per_nat: usize) -> Pool {
-    let mut pool = Pool::with_grid(per_nat);
+fn pool(distributions: &[Vec<f64>], per_nat: usize) -> SurprisalPool {
+    let mut pool = SurprisalPool::with_grid(per_nat);
     distributions.iter().for_each(|distribution| pool.add_probabilities(distribution));
     pool
 }

@@ -21,8 +21,9 @@
 //! With s in \[low, high\], let D hold the listed tokens at s = low and the tail packed, and E the
 //! listed tokens at s = high and the tail even. Sums of the j largest probabilities of q lie
 //! between those of E and D for every j: D majorizes q, and q majorizes E. Entropy is
-//! Schur-concave, so it lies between those of D and E. The fluid bound and the ceiling of chains are
-//! means of convex functions of the probabilities, so D bounds them from above and E from below.
+//! Schur-concave, so it lies between those of D and E. The fluid bound and the ceiling of chains
+//! are means of convex functions of the probabilities, so D bounds them from above and E from
+//! below.
 //!
 //! # Second moment
 //! sum q ln^2 q is neither. Every tail token has a surprisal of at least A = -ln(p_k^a / (z + s)),
@@ -465,7 +466,7 @@ mod tests {
     use crate::attach::estimate::{Distributions, Scored};
     use crate::distribution::{Sampling, TokenDist};
     use crate::theory::bounds;
-    use crate::theory::pool::Pool;
+    use crate::theory::pool::SurprisalPool;
 
     /// Probabilities in falling order, of shapes from flat to nearly certain.
     fn distributions() -> impl Strategy<Value = Vec<f64>> {
@@ -508,7 +509,8 @@ mod tests {
         bracket.low <= truth + slack && bracket.high.is_none_or(|high| truth <= high + slack)
     }
 
-    /// Returns brackets of entropy and sum q ln^2 q of the distribution that the text was sampled from.
+    /// Returns brackets of entropy and sum q ln^2 q of the distribution that the text was sampled
+    /// from.
     fn both(
         position: &Position,
         omitted: OmittedSampling,
@@ -535,7 +537,7 @@ mod tests {
         ) {
             let size = dists.iter().map(Vec::len).max().unwrap();
             let mut sums = Distributions::new(known.then_some(size), omitted);
-            let (mut pool, mut first) = (Pool::new(), 0.0);
+            let (mut pool, mut first) = (SurprisalPool::new(), 0.0);
             for dist in &dists {
                 let positions = vec![position(dist, k)];
                 sums.add(&Scored { positions, chains: Vec::new() });
@@ -584,7 +586,7 @@ mod tests {
             sums.add(&Scored { positions: vec![position(&dist, dist.len())], chains: Vec::new() });
             let found = sums.brackets(Some(drafted + 1), None).unwrap();
             let (h, q) = moments(&own);
-            let mut pool = Pool::new();
+            let mut pool = SurprisalPool::new();
             pool.add_probabilities(&own);
             for (bracket, truth) in
                 [(found.mu, h), (found.mu2, q), (found.fluid.unwrap(), pool.fluid(drafted).unwrap())]

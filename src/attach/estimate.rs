@@ -28,7 +28,7 @@ use crate::distribution::Moments;
 use crate::theory::bootstrap::half_widths;
 use crate::theory::bounds;
 use crate::theory::intervals::{Estimate, Interval};
-use crate::theory::pool::Pool;
+use crate::theory::pool::SurprisalPool;
 
 /// Cells to one nat of the pools that are resampled; only ratios of their bounds are used.
 const COARSE: usize = 8;
@@ -66,11 +66,11 @@ struct TextSums {
     entropy: f64,
     second: f64,
     /// Pool of the listed tokens of all positions.
-    head: Pool,
+    head: SurprisalPool,
     /// Drawn tokens that were not listed, each with its whole mass.
-    tail: Pool,
+    tail: SurprisalPool,
     /// Tails at their centers, for texts in which no drawn token fell into one.
-    spare: Pool,
+    spare: SurprisalPool,
     /// Mass of unlisted tokens.
     mass: f64,
     /// Drawn tokens that were not listed.
@@ -82,7 +82,7 @@ struct TextSums {
 
 impl TextSums {
     fn new(per_nat: usize) -> TextSums {
-        let pool = || Pool::with_grid(per_nat);
+        let pool = || SurprisalPool::with_grid(per_nat);
         let (head, tail, spare) = (pool(), pool(), pool());
         TextSums {
             positions: 0,
@@ -130,7 +130,7 @@ impl TextSums {
 
     /// Pool of the estimated distribution: listed tokens, and the tail's mass spread over the drawn
     /// tokens that fell into it.
-    fn pool(&self) -> Pool {
+    fn pool(&self) -> SurprisalPool {
         let mut pool = self.head.clone();
         pool.clear();
         pool.absorb(&self.head, ONE);
@@ -263,14 +263,21 @@ struct BracketSums {
     /// Sums of the largest probabilities.
     first: (f64, f64),
     /// Pools of the distributions that bound the fluid bound.
-    flat: Pool,
-    peaked: Pool,
+    flat: SurprisalPool,
+    peaked: SurprisalPool,
 }
 
 impl BracketSums {
     fn new() -> BracketSums {
         let (mu, mu2, first) = ((0.0, 0.0), (0.0, 0.0), (0.0, 0.0));
-        BracketSums { positions: 0, mu, mu2, first, flat: Pool::new(), peaked: Pool::new() }
+        BracketSums {
+            positions: 0,
+            mu,
+            mu2,
+            first,
+            flat: SurprisalPool::new(),
+            peaked: SurprisalPool::new(),
+        }
     }
 
     fn add(&mut self, candidates: &Candidates) {
@@ -307,8 +314,8 @@ impl BracketSums {
         };
         let budget = budget.filter(|budget| *budget >= 1);
         let drafted = budget.map(|budget| budget - 1);
-        let fluid = |pool: &Pool| pool.fluid(drafted?);
-        let at_mean = |pool: &Pool| pool.fluid_bound_for_mean_size(mean_drafted?);
+        let fluid = |pool: &SurprisalPool| pool.fluid(drafted?);
+        let at_mean = |pool: &SurprisalPool| pool.fluid_bound_for_mean_size(mean_drafted?);
         let chain = |first: f64| drafted.map(|drafted| chain_ceiling(first / n, drafted));
         Some(Brackets {
             mu,
@@ -327,7 +334,7 @@ impl BracketSums {
 }
 
 /// Adds a distribution to a pool; returns its largest probability.
-fn add_atoms(pool: &mut Pool, atoms: &[Atom]) -> f64 {
+fn add_atoms(pool: &mut SurprisalPool, atoms: &[Atom]) -> f64 {
     for atom in atoms.iter().filter(|atom| atom.probability > 0.0) {
         let mass = atom.probability * atom.count;
         pool.add_atom(-atom.probability.ln(), mass, atom.count);
@@ -368,9 +375,9 @@ impl Distributions {
     /// reported without.
     pub fn new(vocabulary: Option<usize>, omitted: OmittedSampling) -> Distributions {
         let all = TextSums {
-            head: Pool::new(),
-            tail: Pool::new(),
-            spare: Pool::new(),
+            head: SurprisalPool::new(),
+            tail: SurprisalPool::new(),
+            spare: SurprisalPool::new(),
             ..TextSums::new(1)
         };
         Distributions {
@@ -554,7 +561,7 @@ mod tests {
             dists in prop::collection::vec(distributions(), 4..8), drafted in 1usize..32,
         ) {
             let mut sums = Distributions::new(None, OmittedSampling::NONE);
-            let mut pool = Pool::new();
+            let mut pool = SurprisalPool::new();
             for dist in &dists {
                 let positions = vec![position(dist, dist.len(), None).completed()];
                 sums.add(&Scored { positions, chains: Vec::new() });
@@ -604,7 +611,7 @@ mod tests {
     fn coverage(k: usize, texts: usize, positions: usize, runs: u64) -> [f64; 3] {
         const DRAFTED: usize = 7;
         let truth = {
-            let (mut pool, mut draws) = (Pool::with_grid(64), SplitMix(99));
+            let (mut pool, mut draws) = (SurprisalPool::with_grid(64), SplitMix(99));
             for _ in 0..60_000 {
                 let level = draws.normal();
                 pool.add_probabilities(&zipf(level, &mut draws));

@@ -1,7 +1,7 @@
 //! Partial distribution of one position, as a server lists it.
 
 use crate::distribution::Moments;
-use crate::theory::pool::Pool;
+use crate::theory::pool::SurprisalPool;
 
 /// Distance from 1 of the sum of a whole distribution, from the rounding of its probabilities.
 const ROUNDING: f64 = 1e-3;
@@ -144,7 +144,7 @@ impl Position {
         }
     }
 
-    pub(super) fn add_listed(&self, pool: &mut Pool) {
+    pub(super) fn add_listed(&self, pool: &mut SurprisalPool) {
         self.top.iter().for_each(|&p| pool.add_atom(-p.ln(), p, 1.0));
     }
 }

@@ -9,7 +9,7 @@ use crate::distribution::{Sampling, TokenDist};
 use crate::telemetry::{
     AcceptanceCurve, BudgetCurve, Ending, Losses, MissCause, StepRecord, StepSettings,
 };
-use crate::theory::pool::Pool;
+use crate::theory::pool::SurprisalPool;
 use crate::tree::TokenId;
 
 const DRAFTERS: [&str; 6] = ["ngram", "suffix", "early-exit", "model", "mix", "oracle"];
@@ -29,7 +29,7 @@ proptest! {
         let (out, records) = run(&mut session(&table, &[], settings("ngram", "best-first", budget, temperature)), &[1, 2], tokens);
         let text = [&[1, 2][..], &out].concat();
         // Reference pool, filled from the table.
-        let mut pool = Pool::new();
+        let mut pool = SurprisalPool::new();
         let (mut at, mut known) = (2, Vec::new());
         for record in &records {
             for _ in &record.emitted {

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use crate::distribution::{Moments, Sampling, TokenDist};
 use crate::telemetry::{Ceilings, EntropyClassBound, FluidBound, ReachedIntervals, StepSettings};
 use crate::theory::intervals::{Interval, MIN_INTERVAL_STEPS, StepUnits};
-use crate::theory::pool::Pool;
+use crate::theory::pool::SurprisalPool;
 
 use super::MAX_BUDGET;
 
@@ -44,12 +44,12 @@ impl FluidReport {
 /// Pool of observed distributions, and the ceilings computed from it.
 #[derive(Clone, Debug)]
 pub(super) struct CeilingTracker {
-    pool: Pool,
+    pool: SurprisalPool,
     /// Distribution of one position, from which the others are filled.
     ///
     /// This way the vocabulary is scanned once for all pools.
-    one: Pool,
-    kinds: [Pool; ENTROPY_CLASSES.len()],
+    one: SurprisalPool,
+    kinds: [SurprisalPool; ENTROPY_CLASSES.len()],
     greedy: bool,
     /// Latest evaluation for each budget: the automatic budget's trees change size at every step.
     latest: BTreeMap<usize, Evaluated>,
@@ -86,8 +86,8 @@ impl CeilingTracker {
     /// Creates an empty pool for distributions under `sampling`.
     pub fn new(sampling: &Sampling) -> Self {
         Self {
-            pool: Pool::new(),
-            one: Pool::new(),
+            pool: SurprisalPool::new(),
+            one: SurprisalPool::new(),
             kinds: Default::default(),
             greedy: sampling.greedy(),
             latest: BTreeMap::new(),
@@ -173,7 +173,7 @@ impl CeilingTracker {
     }
 
     /// Returns the pool of distributions and drops everything else.
-    pub fn into_pool(self) -> Pool {
+    pub fn into_pool(self) -> SurprisalPool {
         self.pool
     }
 
@@ -238,7 +238,7 @@ impl CeilingTracker {
             return None;
         }
         self.reported = positions;
-        let kind = |(pool, entropy_from): (&Pool, f64)| EntropyClassBound {
+        let kind = |(pool, entropy_from): (&SurprisalPool, f64)| EntropyClassBound {
             entropy_from,
             share: pool.positions() as f64 / positions as f64,
             mu: pool.mu().unwrap_or(0.0),

@@ -24,7 +24,7 @@ use crate::telemetry::{
 };
 use crate::theory::cost::CostCurve;
 use crate::theory::pass_times::PassTimes;
-use crate::theory::pool::Pool;
+use crate::theory::pool::SurprisalPool;
 use crate::tree::TokenId;
 use crate::verify::{TextRandom, Verdict};
 
@@ -666,7 +666,7 @@ impl Session {
     ///
     /// The pool also starts over when the sampling parameters change. The ceilings start over with
     /// it.
-    pub fn take_pool(&mut self) -> Pool {
+    pub fn take_pool(&mut self) -> SurprisalPool {
         std::mem::replace(&mut self.observed, CeilingTracker::new(&self.settings.sampling()))
             .into_pool()
     }

@@ -16,7 +16,7 @@
 //! steps correlate as AR(1) with up to 0.9, or as regimes that last 10 steps on average; and from
 //! 512 steps on with regimes of 20 (see the tests).
 
-use crate::theory::pool::Pool;
+use crate::theory::pool::SurprisalPool;
 use crate::theory::waves::{LEAST_STEPS, UNITS, half_widths, wave_count};
 
 /// Minimum number of steps for an interval.
@@ -83,12 +83,12 @@ pub struct StepIntervals {
 struct Unit {
     steps: usize,
     expected: f64,
-    pool: Pool,
+    pool: SurprisalPool,
 }
 
 impl Unit {
     fn empty() -> Unit {
-        Unit { steps: 0, expected: 0.0, pool: Pool::with_grid(COARSE) }
+        Unit { steps: 0, expected: 0.0, pool: SurprisalPool::with_grid(COARSE) }
     }
 
     fn join(&mut self, other: &Unit, times: usize) {
@@ -118,7 +118,7 @@ impl StepUnits {
     /// Returns the pool for the distributions at positions that the current step generates.
     ///
     /// Its grid has 16 cells per nat.
-    pub fn pool(&mut self) -> &mut Pool {
+    pub fn pool(&mut self) -> &mut SurprisalPool {
         &mut self.part.pool
     }
 
@@ -155,7 +155,8 @@ impl StepUnits {
     /// Returns intervals around the mean of all steps and around the bound `fluid`.
     ///
     /// `fluid` is the caller's bound for trees of `drafted` = P nodes, from all observations.
-    /// Returns `None` below [`MIN_INTERVAL_STEPS`] steps, or if the bound is 0 or a value is not finite.
+    /// Returns `None` below [`MIN_INTERVAL_STEPS`] steps, or if the bound is 0 or a value is not
+    /// finite.
     pub fn resample(&self, drafted: f64, fluid: f64) -> Option<StepIntervals> {
         // Values that are not finite have no interval.
         let sound = fluid > 0.0 && fluid.is_finite() && self.total.1.is_finite();
@@ -242,9 +243,9 @@ mod tests {
     }
 
     /// Steps of a process; E\[X | T\] also varies within a hidden state.
-    fn blocks(steps: usize, seed: u64, process: Process) -> (StepUnits, Pool) {
+    fn blocks(steps: usize, seed: u64, process: Process) -> (StepUnits, SurprisalPool) {
         let (mut noise, mut blocks, mut pool) =
-            (Noise(SplitMix(seed)), StepUnits::default(), Pool::with_grid(COARSE));
+            (Noise(SplitMix(seed)), StepUnits::default(), SurprisalPool::with_grid(COARSE));
         let mut mood = noise.first(process);
         for _ in 0..steps {
             blocks.pool().add_probabilities(&distribution(mood));
@@ -268,9 +269,9 @@ mod tests {
                 .collect(),
             Process::Regimes(_) => vec![(LOW, 1.0), (HIGH, 1.0)],
         };
-        let (mut mean, mut total, mut pool) = (0.0, 0.0, Pool::with_grid(COARSE));
+        let (mut mean, mut total, mut pool) = (0.0, 0.0, SurprisalPool::with_grid(COARSE));
         for (mood, weight) in moods {
-            let mut one = Pool::with_grid(COARSE);
+            let mut one = SurprisalPool::with_grid(COARSE);
             one.add_probabilities(&distribution(mood));
             pool.absorb(&one, (1e6 * weight).round() as usize);
             (mean, total) = (mean + weight * expected(mood), total + weight);

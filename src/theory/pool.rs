@@ -37,9 +37,9 @@
 //! # Few nodes, and a mean number of nodes
 //! The fluid bound is loose for few nodes (27, 13 and 8% at P = 1, 2, 3 on one pool). For trees of
 //! at most P nodes `small` has the exact optimum at P = 1 and 2 and a bound that follows for more:
-//! [`Pool::fluid`] and [`Pool::fluid_curve`] give the smaller of both. For trees whose size depends
-//! on the context only the fluid bound holds, with the mean size in place of P, since its proof is
-//! linear in the number of nodes: [`Pool::fluid_bound_for_mean_size`].
+//! [`SurprisalPool::fluid`] and [`SurprisalPool::fluid_curve`] give the smaller of both. For trees
+//! whose size depends on the context only the fluid bound holds, with the mean size in place of P,
+//! since its proof is linear in the number of nodes: [`SurprisalPool::fluid_bound_for_mean_size`].
 
 use serde::{Deserialize, Serialize};
 
@@ -67,7 +67,7 @@ struct Cell {
 /// visited (bounds.md, "Statistics").
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "Written", into = "Written")]
-pub struct Pool {
+pub struct SurprisalPool {
     cells: Vec<Cell>,
     per_nat: usize,
     positions: usize,
@@ -76,13 +76,13 @@ pub struct Pool {
     small: SmallTrees,
 }
 
-impl Default for Pool {
+impl Default for SurprisalPool {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl Pool {
+impl SurprisalPool {
     /// Creates an empty pool on the default grid.
     ///
     /// It has 256 cells per nat, up to a surprisal of 16 nats.
@@ -90,7 +90,8 @@ impl Pool {
         Self::with_grid(CELLS_PER_NAT)
     }
 
-    /// Adds `count` tokens of one surprisal with `mass` together, a part of some position's distribution.
+    /// Adds `count` tokens of one surprisal with `mass` together, a part of some position's
+    /// distribution.
     ///
     /// They are no position of their own.
     pub(crate) fn add_atom(&mut self, surprisal: f64, mass: f64, count: f64) {
@@ -153,7 +154,7 @@ impl Pool {
     ///
     /// Much faster than adding each distribution. The other grid must be as fine as this one, or
     /// finer by a whole factor: otherwise nothing is added and the result is false.
-    pub fn absorb(&mut self, other: &Pool, times: usize) -> bool {
+    pub fn absorb(&mut self, other: &SurprisalPool, times: usize) -> bool {
         let (weight, fits) = (times as f64, other.per_nat.is_multiple_of(self.per_nat));
         if fits && times > 0 {
             for (cell, more) in
@@ -237,9 +238,9 @@ impl Pool {
     ///
     /// # Examples
     /// ```
-    /// use speclight::theory::pool::Pool;
+    /// use speclight::theory::pool::SurprisalPool;
     ///
-    /// let mut pool = Pool::new();
+    /// let mut pool = SurprisalPool::new();
     /// assert_eq!(pool.fluid(4), None);
     /// pool.add_probabilities(&[0.5, 0.25, 0.25]);
     /// let bound = |drafted| pool.fluid(drafted).unwrap_or(f64::NAN);
@@ -260,8 +261,8 @@ impl Pool {
     /// and never above it. Returns `None` while the pool is empty, or if `drafted` is negative or
     /// not finite.
     ///
-    /// For a fixed size [`Pool::fluid`] is tighter where nodes are few; that bound does not hold
-    /// for a mean size.
+    /// For a fixed size [`SurprisalPool::fluid`] is tighter where nodes are few; that bound does
+    /// not hold for a mean size.
     pub fn fluid_bound_for_mean_size(&self, drafted: f64) -> Option<f64> {
         if self.positions == 0 || !drafted.is_finite() || drafted < 0.0 {
             return None;
@@ -275,7 +276,7 @@ impl Pool {
         self.small.ceilings(self.positions)
     }
 
-    /// Returns the bound of [`Pool::fluid`] together with its floor.
+    /// Returns the bound of [`SurprisalPool::fluid`] together with its floor.
     ///
     /// The floor is the path probability e^-t at which the tree that the bound describes has P
     /// nodes: a tree of the P best nodes holds those above it and none below. It is taken at the
@@ -370,7 +371,7 @@ impl Pool {
     }
 }
 
-/// Serialized form of a [`Pool`].
+/// Serialized form of a [`SurprisalPool`].
 #[derive(Serialize, Deserialize)]
 struct Written {
     per_nat: usize,
@@ -384,15 +385,15 @@ struct Written {
     small: SmallTrees,
 }
 
-impl From<Pool> for Written {
-    fn from(pool: Pool) -> Self {
-        let Pool { cells, per_nat, positions, entropy, second, small } = pool;
+impl From<SurprisalPool> for Written {
+    fn from(pool: SurprisalPool) -> Self {
+        let SurprisalPool { cells, per_nat, positions, entropy, second, small } = pool;
         let (mass, count) = cells.iter().map(|cell| (cell.mass, cell.count)).unzip();
         Written { per_nat, positions, entropy, second, mass, count, small }
     }
 }
 
-impl TryFrom<Written> for Pool {
+impl TryFrom<Written> for SurprisalPool {
     type Error = &'static str;
 
     fn try_from(w: Written) -> Result<Self, Self::Error> {
@@ -411,7 +412,7 @@ impl TryFrom<Written> for Pool {
         }
         let cells =
             w.mass.into_iter().zip(w.count).map(|(mass, count)| Cell { mass, count }).collect();
-        Ok(Pool {
+        Ok(SurprisalPool {
             cells,
             per_nat: w.per_nat,
             positions: w.positions,
@@ -460,15 +461,15 @@ mod tests {
     use super::*;
     use crate::distribution::Sampling;
 
-    fn pool(dists: &[&[f64]]) -> Pool {
-        let mut pool = Pool::new();
+    fn pool(dists: &[&[f64]]) -> SurprisalPool {
+        let mut pool = SurprisalPool::new();
         dists.iter().for_each(|l| pool.add_probabilities(l));
         pool
     }
 
     #[test]
     fn empty_pool_has_no_statistics() {
-        let pool = Pool::new();
+        let pool = SurprisalPool::new();
         assert_eq!(
             (pool.mu(), pool.mu2(), pool.fluid(15), pool.tail_mass()),
             (None, None, None, None)
@@ -493,40 +494,47 @@ mod tests {
         assert!(sum.absorb(&pool(&[b]), 2) && sum.absorb(&pool(&[a]), 0));
         let all = pool(&[a, b, b]);
         assert_eq!((sum.positions(), sum.fluid(7)), (3, all.fluid(7)));
-        assert!(!sum.absorb(&Pool::with_grid(16), 1));
+        assert!(!sum.absorb(&SurprisalPool::with_grid(16), 1));
         // Into a coarser grid: the same as adding the distributions there.
-        let (mut coarse, mut want) = (Pool::with_grid(16), Pool::with_grid(16));
+        let (mut coarse, mut want) = (SurprisalPool::with_grid(16), SurprisalPool::with_grid(16));
         assert!(coarse.absorb(&all, 1));
         [a, b, b].into_iter().for_each(|dist| want.add_probabilities(dist));
         assert_eq!(coarse.fluid_curve(40), want.fluid_curve(40));
         sum.clear();
-        assert_eq!(sum, Pool::new());
+        assert_eq!(sum, SurprisalPool::new());
     }
 
     #[test]
     fn serialized_pool_round_trips_or_is_rejected() {
         let pool = pool(&[&[0.9, 0.1], &[0.5, 0.3, 0.2]]);
         let text = serde_json::to_string(&pool).unwrap();
-        assert_eq!(serde_json::from_str::<Pool>(&text).unwrap(), pool);
+        assert_eq!(serde_json::from_str::<SurprisalPool>(&text).unwrap(), pool);
         for (old, new) in [
             ("\"per_nat\":256", "\"per_nat\":0"),
             ("\"mass\":[", "\"mass\":[0,"),
             ("\"positions\":2", "\"positions\":1e99"),
         ] {
-            assert!(serde_json::from_str::<Pool>(&text.replacen(old, new, 1)).is_err(), "{new}");
+            assert!(
+                serde_json::from_str::<SurprisalPool>(&text.replacen(old, new, 1)).is_err(),
+                "{new}"
+            );
         }
         // File of an older version: the same except for the tighter bound on few nodes.
         let mut older: serde_json::Value = serde_json::from_str(&text).unwrap();
         older.as_object_mut().unwrap().remove("small").unwrap();
-        let older: Pool = serde_json::from_value(older).unwrap();
+        let older: SurprisalPool = serde_json::from_value(older).unwrap();
         assert!(
             older.fluid(1) > pool.fluid(1)
                 && older.fluid(1) == older.fluid_bound_for_mean_size(1.0)
         );
         assert_eq!((older.fluid(40), older.positions()), (pool.fluid(40), 2));
         assert!(
-            serde_json::from_str::<Pool>(&text.replacen("\"entropy\":", "\"entropy\":-", 1))
-                .is_err()
+            serde_json::from_str::<SurprisalPool>(&text.replacen(
+                "\"entropy\":",
+                "\"entropy\":-",
+                1
+            ))
+            .is_err()
         );
     }
 
@@ -539,7 +547,7 @@ mod tests {
             assert!((floor / want - 1.0).abs() < 0.01, "P {p}: {floor} for {want}");
         }
         assert_eq!(pool.fluid_and_floor(0), Some((0.0, None)));
-        assert_eq!(Pool::new().fluid_and_floor(3), None);
+        assert_eq!(SurprisalPool::new().fluid_and_floor(3), None);
     }
 
     #[test]
@@ -591,7 +599,7 @@ mod tests {
             (
                 pool.fluid_bound_for_mean_size(f64::NAN),
                 pool.fluid_bound_for_mean_size(-1.0),
-                Pool::new().fluid_bound_for_mean_size(2.0)
+                SurprisalPool::new().fluid_bound_for_mean_size(2.0)
             ),
             (None, None, None)
         );
@@ -612,7 +620,7 @@ mod tests {
         let logits: Vec<f32> = (0..5000).map(|i| ((i * 7919 % 5003) as f32) / 400.0).collect();
         let sampling = Sampling { temperature: 0.7, top_p: 1.0, top_k: None };
         let dist = TokenDist::new(&logits, &sampling).unwrap();
-        let (mut a, mut b) = (Pool::new(), Pool::new());
+        let (mut a, mut b) = (SurprisalPool::new(), SurprisalPool::new());
         a.add(&dist, dist.moments());
         b.add_probabilities(&(0..5000).map(|t| dist.p(t)).collect::<Vec<_>>());
         assert!((a.mu().unwrap() - b.mu().unwrap()).abs() < 1e-5);

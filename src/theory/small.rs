@@ -25,7 +25,8 @@
 //! The fluid bound is lower than this where P is large; the caller takes the smaller of both. Both
 //! forms are for trees of *at most* P nodes. A tree whose size depends on the context can hold more
 //! than OPT(1) with one node on average (two where the next token is certain, none elsewhere): only
-//! the fluid bound holds for a mean size ([`Pool::fluid_at`](super::pool::Pool::fluid_at)).
+//! the fluid bound holds for a mean size
+//! ([`SurprisalPool::fluid_at`](super::pool::SurprisalPool::fluid_at)).
 //!
 //! # Why the grid preserves the bound
 //! E[p1] is summed exactly. With r = p2 / p1 the other term is E[p1 max(r, q1)], where q1 is

@@ -19,7 +19,7 @@ use speclight::model::device::DeviceChoice;
 use speclight::model::format::weights::Weights;
 use speclight::model::{Decoder, Logits, Model, Node, Pass};
 use speclight::theory::bounds;
-use speclight::theory::pool::Pool;
+use speclight::theory::pool::SurprisalPool;
 
 use super::stub::Proxy;
 use super::{command, ended, lines, model, run, steps, sum};
@@ -221,7 +221,7 @@ fn whole_distributions_give_the_figures_of_a_recomputation() {
     let lines = lines(&out.out);
     let summary = lines.last().unwrap();
     // The same numbers, which the server sent, by other code.
-    let (mut pool, mut first) = (Pool::new(), 0.0);
+    let (mut pool, mut first) = (SurprisalPool::new(), 0.0);
     for passed in proxy.passed() {
         let asked: Value = serde_json::from_str(&passed.request.body).unwrap_or_default();
         if passed.request.path == "/completion" && asked["n_predict"] == 1 {
@@ -317,8 +317,10 @@ fn estimates_agree_with_our_own_engine_on_the_same_tokens() {
     let mut target = attached(&server);
     let plan = target.server.plan(&settings(384, 20)).unwrap();
     let model = Model::open(&model::path(), DeviceChoice::Cpu, None).unwrap();
-    let (mut estimated, mut own) =
-        (Distributions::new(target.identity.vocabulary, OmittedSampling::NONE), Pool::new());
+    let (mut estimated, mut own) = (
+        Distributions::new(target.identity.vocabulary, OmittedSampling::NONE),
+        SurprisalPool::new(),
+    );
     let mut sink = |_: Event| true;
     for request in &plan.requests {
         let text = target.server.probe(&target.http, request, &mut sink).unwrap().unwrap();
@@ -372,7 +374,8 @@ fn engines_differ_by_the_rounding_of_activations_alone() {
     let weights = Weights::open(&model::path()).unwrap();
     let device = DeviceChoice::Cpu.open().unwrap();
     let reference = Arc::new(Llama::load(&weights, &device, Precision::F32).unwrap());
-    let (mut llama, mut own, mut exact) = (Pool::new(), Pool::new(), Pool::new());
+    let (mut llama, mut own, mut exact) =
+        (SurprisalPool::new(), SurprisalPool::new(), SurprisalPool::new());
     let mut sink = |_: Event| true;
     for request in &plan.requests {
         let text = target.server.probe(&target.http, request, &mut sink).unwrap().unwrap();
@@ -380,7 +383,7 @@ fn engines_differ_by_the_rounding_of_activations_alone() {
         for position in &scored.positions[..text.ids.len()] {
             llama.add_probabilities(position.top());
         }
-        let mut decoders: [(Box<dyn Decoder>, &mut Pool); 2] = [
+        let mut decoders: [(Box<dyn Decoder>, &mut SurprisalPool); 2] = [
             (model.decoder(1024).unwrap(), &mut own),
             (Box::new(CandleDecoder::new(Arc::clone(&reference), 1024).unwrap()), &mut exact),
         ];
@@ -390,7 +393,7 @@ fn engines_differ_by_the_rounding_of_activations_alone() {
             });
         }
     }
-    let figures = |pool: &Pool| [pool.mu(), pool.mu2(), pool.fluid(7)].map(Option::unwrap);
+    let figures = |pool: &SurprisalPool| [pool.mu(), pool.mu2(), pool.fluid(7)].map(Option::unwrap);
     let all = [figures(&llama), figures(&own), figures(&exact)];
     let distance = |a: usize, b: usize| (0..3).map(move |i| (all[a][i] / all[b][i] - 1.0).abs());
     println!("{} positions: llama.cpp, own, reference: {all:?}", own.positions());

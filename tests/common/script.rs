@@ -15,7 +15,7 @@ use speclight::telemetry::{
 };
 use speclight::theory::cost::CostCurve;
 use speclight::theory::light::OracleCurve;
-use speclight::theory::pool::Pool;
+use speclight::theory::pool::SurprisalPool;
 use speclight::theory::transport::without_replacement_ceiling;
 
 /// Vocabulary of the fake model; some tokens have no printable form.
@@ -97,9 +97,9 @@ pub struct Script {
     positions: f64,
     sums: (f64, f64),
     /// Distributions of the generated positions.
-    pool: Pool,
+    pool: SurprisalPool,
     /// The same distributions, grouped by entropy.
-    kinds: [Pool; 3],
+    kinds: [SurprisalPool; 3],
     /// Budget, fluid bound and its floor, when last computed.
     fluid: (usize, f64, f64),
     /// E[X|T] of all steps.
@@ -131,7 +131,7 @@ impl Script {
             position: 40,
             positions: 0.0,
             sums: (0.0, 0.0),
-            pool: Pool::new(),
+            pool: SurprisalPool::new(),
             kinds: Default::default(),
             fluid: (0, 0.0, 0.0),
             expected: Vec::new(),
@@ -552,7 +552,7 @@ impl Script {
 
     fn fluid_at_length(&self, budget: usize) -> FluidBound {
         let positions = self.pool.positions();
-        let kind = |(pool, entropy_from): (&Pool, f64)| EntropyClassBound {
+        let kind = |(pool, entropy_from): (&SurprisalPool, f64)| EntropyClassBound {
             entropy_from,
             share: pool.positions() as f64 / positions as f64,
             mu: pool.mu().unwrap_or(0.0),

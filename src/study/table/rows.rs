@@ -12,7 +12,7 @@ use crate::theory::bootstrap::half_widths;
 use crate::theory::cost::CostCurve;
 use crate::theory::intervals::{Estimate, Interval};
 use crate::theory::light_units::LightUnits;
-use crate::theory::pool::Pool;
+use crate::theory::pool::SurprisalPool;
 use crate::theory::speed::{self, BestSpeedUp, Hardware, ModelWork};
 
 /// Complete table, which is also the JSON output (schema/table.schema.json).
@@ -230,7 +230,7 @@ pub fn compute_set_rows(
     plain.sort_by_key(|p| p.key.prompt);
     let refused = plain.iter().filter(|p| p.refused.is_some()).count();
     plain.retain(|p| p.refused.is_none() && p.tokens > 0);
-    let mut pool = Pool::new();
+    let mut pool = SurprisalPool::new();
     for distributions in plain.iter().filter_map(|p| p.distributions.as_ref()) {
         pool.absorb(distributions, 1);
     }
@@ -238,7 +238,8 @@ pub fn compute_set_rows(
     let curve = pool.fluid_curve(MAX_BUDGET - 1);
     let fluid = |budget: usize| curve.get(budget - 1).copied().unwrap_or_default();
     let columns = columns(&plain, pieces, given);
-    let distributions: Vec<Option<Pool>> = plain.iter().map(|piece| text_pool(piece)).collect();
+    let distributions: Vec<Option<SurprisalPool>> =
+        plain.iter().map(|piece| text_pool(piece)).collect();
     let widths = widths(&distributions, &columns, given.budgets);
     let half = |i: usize| widths.as_ref().and_then(|widths| widths.get(i)).copied();
 
@@ -355,7 +356,7 @@ fn text_sums(drafted: &TextResult, i: usize) -> Sums {
 /// Pool of a plain text's distributions, on the coarse grid of its stretches.
 ///
 /// `None` if the text has none.
-fn text_pool(plain: &TextResult) -> Option<Pool> {
+fn text_pool(plain: &TextResult) -> Option<SurprisalPool> {
     let mut distributions =
         plain.stretches.iter().filter_map(|stretch| stretch.distributions.as_ref());
     let mut sum = distributions.next()?.clone();
@@ -370,13 +371,13 @@ fn text_pool(plain: &TextResult) -> Option<Pool> {
 /// In order: mu; mu2; the fluid bound by budget, relative to its value; then, for each column, E\[X
 /// | T\], accepted, and E\[X | T\] over the relative bound.
 fn widths(
-    distributions: &[Option<Pool>],
+    distributions: &[Option<SurprisalPool>],
     columns: &[DrafterColumn],
     budgets: &[usize],
 ) -> Option<Vec<f64>> {
     let most = budgets.last().map_or(0, |budget| budget - 1);
     let curve = |times: &dyn Fn(usize) -> usize| {
-        let mut sum: Option<Pool> = None;
+        let mut sum: Option<SurprisalPool> = None;
         for (i, distributions) in distributions
             .iter()
             .enumerate()

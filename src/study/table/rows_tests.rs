@@ -11,7 +11,7 @@ use crate::telemetry::testing::{invalid_variants, record, tree};
 use crate::telemetry::{Ceilings, SpeedOfLight, StageTimes};
 use crate::theory::cost::CostCurve;
 use crate::theory::intervals::Estimate;
-use crate::theory::pool::Pool;
+use crate::theory::pool::SurprisalPool;
 use crate::theory::speed::{Hardware, ModelWork};
 
 /// Distribution over three tokens with probability `p` of the first.
@@ -27,9 +27,9 @@ fn pieces() -> Vec<TextResult> {
     let mut all = Vec::new();
     for prompt in 0..6 {
         let key = |drafter, budget| TextKey { set: 0, temperature: 0, prompt, drafter, budget };
-        let mut pool = Pool::new();
+        let mut pool = SurprisalPool::new();
         let mut stretch = |i: usize| {
-            let mut distributions = Pool::with_grid(16);
+            let mut distributions = SurprisalPool::with_grid(16);
             for j in 0..STRETCH_TOKENS {
                 let law = law(0.6 + 0.01 * ((7 * i + j + prompt) % 20) as f64);
                 distributions.add_probabilities(&law);

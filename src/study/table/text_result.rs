@@ -7,7 +7,7 @@ use crate::hex::hex;
 use crate::telemetry::{AcceptanceCurve, StageTimes, StepRecord};
 use crate::theory::light::OracleCurve;
 use crate::theory::light_units::StepSums;
-use crate::theory::pool::Pool;
+use crate::theory::pool::SurprisalPool;
 use crate::tree::TokenId;
 
 /// Length of a stretch of text, in positions.
@@ -43,7 +43,7 @@ pub struct Stretch {
     pub expected: Vec<f64>,
     /// Pool of the positions' distributions on a coarse grid, for plain decoding.
     #[serde(rename = "laws")]
-    pub distributions: Option<Pool>,
+    pub distributions: Option<SurprisalPool>,
 }
 
 /// Step of a drafted text, for its speed of light.
@@ -82,7 +82,7 @@ pub struct TextResult {
     pub stretches: Vec<Stretch>,
     /// Pool of the positions' distributions, for plain decoding.
     #[serde(rename = "laws")]
-    pub distributions: Option<Pool>,
+    pub distributions: Option<SurprisalPool>,
     /// Steps in order, for drafted texts; empty in states of earlier versions.
     #[serde(default)]
     pub light: Vec<LightStep>,
@@ -119,7 +119,7 @@ impl<'a> TextResultBuilder<'a> {
             time: StageTimes::default(),
             sha256: String::new(),
             stretches: Vec::new(),
-            distributions: key.drafter.is_none().then(Pool::new),
+            distributions: key.drafter.is_none().then(SurprisalPool::new),
             light: Vec::new(),
         };
         Self { budgets, piece, hash: Sha256::new() }
@@ -156,14 +156,14 @@ impl<'a> TextResultBuilder<'a> {
     }
 
     /// Adds the distributions of the positions since the last call.
-    pub fn add_distributions(&mut self, distributions: &Pool) {
+    pub fn add_distributions(&mut self, distributions: &SurprisalPool) {
         if let (Some(all), Some(stretch)) =
             (&mut self.piece.distributions, self.piece.stretches.last_mut())
         {
             all.absorb(distributions, 1);
             stretch
                 .distributions
-                .get_or_insert_with(|| Pool::with_grid(CELLS_PER_NAT))
+                .get_or_insert_with(|| SurprisalPool::with_grid(CELLS_PER_NAT))
                 .absorb(distributions, 1);
         }
     }
