@@ -3,8 +3,8 @@
 use super::http::Answer;
 use super::prometheus::Samples;
 use super::{
-    AttachError, Engine, Http, Identity, Keys, Server, llama, mistral, sglang, silent, tensorrt,
-    tgi, vllm,
+    AttachError, Http, Identity, Keys, Server, ServerKind, llama, mistral, sglang, silent,
+    tensorrt, tgi, vllm,
 };
 
 /// A server whose engine is known.
@@ -27,13 +27,13 @@ impl std::fmt::Debug for Target {
 }
 
 /// Prefixes of metric names, which the engines' sources fix.
-const PREFIXES: [(&str, Engine); 6] = [
-    ("vllm:", Engine::Vllm),
-    ("sglang:", Engine::Sglang),
-    ("llamacpp:", Engine::LlamaServer),
-    ("mistralrs_", Engine::MistralRs),
-    ("tgi_", Engine::Tgi),
-    ("trtllm_", Engine::TensorRtLlm),
+const PREFIXES: [(&str, ServerKind); 6] = [
+    ("vllm:", ServerKind::Vllm),
+    ("sglang:", ServerKind::Sglang),
+    ("llamacpp:", ServerKind::LlamaServer),
+    ("mistralrs_", ServerKind::MistralRs),
+    ("tgi_", ServerKind::Tgi),
+    ("trtllm_", ServerKind::TensorRtLlm),
 ];
 
 /// Finds out which engine answers, or takes the one that is `named`, and reads what it is.
@@ -43,7 +43,7 @@ const PREFIXES: [(&str, Engine); 6] = [
 /// # Errors
 /// If nothing answers, a key is wanted, or the engine is not known.
 pub fn detect(
-    named: Option<Engine>,
+    named: Option<ServerKind>,
     keys: &Keys,
     client: &dyn Fn(Option<&super::Key>) -> Result<Http, AttachError>,
 ) -> Result<Target, AttachError> {
@@ -53,9 +53,9 @@ pub fn detect(
         None => match find(&http) {
             // Of the engines with a key of their own only llama-server guards all paths.
             Err(AttachError::Unauthorized { .. })
-                if !http.has_key() && keys.of(Some(Engine::LlamaServer)).is_some() =>
+                if !http.has_key() && keys.of(Some(ServerKind::LlamaServer)).is_some() =>
             {
-                http = client(keys.of(Some(Engine::LlamaServer)))?;
+                http = client(keys.of(Some(ServerKind::LlamaServer)))?;
                 find(&http)?
             }
             other => other?,
@@ -69,7 +69,7 @@ pub fn detect(
     Ok(Target { http, server, identity })
 }
 
-fn find(http: &Http) -> Result<Engine, AttachError> {
+fn find(http: &Http) -> Result<ServerKind, AttachError> {
     let metrics = http.get("/metrics")?;
     let models = match by_metrics(&metrics) {
         Some(engine) => return Ok(engine),
@@ -83,8 +83,8 @@ fn find(http: &Http) -> Result<Engine, AttachError> {
         return Ok(engine);
     }
     for (path, engine, key) in [
-        ("/props", Engine::LlamaServer, "default_generation_settings"),
-        ("/server_info", Engine::Sglang, "speculative_algorithm"),
+        ("/props", ServerKind::LlamaServer, "default_generation_settings"),
+        ("/server_info", ServerKind::Sglang, "speculative_algorithm"),
     ] {
         if http.get_json(path)?.is_some_and(|value| value.get(key).is_some()) {
             return Ok(engine);
@@ -100,15 +100,15 @@ fn find(http: &Http) -> Result<Engine, AttachError> {
             value["data"][0]["owned_by"].is_null() && value["data"][0]["id"].is_string()
         }) =>
         {
-            Ok(Engine::MlxLm)
+            Ok(ServerKind::MlxLm)
         }
         _ => Err(AttachError::UnknownEngine { at }),
     }
 }
 
-fn by_metrics(answer: &Answer) -> Option<Engine> {
+fn by_metrics(answer: &Answer) -> Option<ServerKind> {
     let text = answer.text();
-    let here = |(prefix, engine): &(&str, Engine)| {
+    let here = |(prefix, engine): &(&str, ServerKind)| {
         (!Samples::parse(&text, &[prefix]).is_empty()).then_some(*engine)
     };
     // The iteration records of TensorRT-LLM are JSON, and reading them takes them from others: only
@@ -116,38 +116,40 @@ fn by_metrics(answer: &Answer) -> Option<Engine> {
     PREFIXES.iter().filter(|_| answer.status == 200).find_map(here)
 }
 
-fn by_headers(answer: &Answer) -> Option<Engine> {
+fn by_headers(answer: &Answer) -> Option<ServerKind> {
     answer
         .server
         .as_deref()
         .is_some_and(|server| server.starts_with("llama.cpp"))
-        .then_some(Engine::LlamaServer)
+        .then_some(ServerKind::LlamaServer)
 }
 
-fn by_models(answer: &Answer) -> Option<Engine> {
+fn by_models(answer: &Answer) -> Option<ServerKind> {
     let value = answer.json()?;
     let owner = value["data"].as_array()?.iter().find_map(|model| model["owned_by"].as_str())?;
     Some(match owner {
-        "vllm" => Engine::Vllm,
-        "sglang" => Engine::Sglang,
-        "llamacpp" => Engine::LlamaServer,
-        "tensorrt_llm" => Engine::TensorRtLlm,
-        "mistral.rs" => Engine::MistralRs,
-        "library" => Engine::Ollama,
-        "organization_owner" => Engine::LmStudio,
+        "vllm" => ServerKind::Vllm,
+        "sglang" => ServerKind::Sglang,
+        "llamacpp" => ServerKind::LlamaServer,
+        "tensorrt_llm" => ServerKind::TensorRtLlm,
+        "mistral.rs" => ServerKind::MistralRs,
+        "library" => ServerKind::Ollama,
+        "organization_owner" => ServerKind::LmStudio,
         _ => return None,
     })
 }
 
 /// One server of an engine.
-pub(crate) fn server(engine: Engine) -> Box<dyn Server> {
+pub(crate) fn server(engine: ServerKind) -> Box<dyn Server> {
     match engine {
-        Engine::LlamaServer => Box::<llama::LlamaServer>::default(),
-        Engine::Vllm => Box::<vllm::Vllm>::default(),
-        Engine::Sglang => Box::<sglang::Sglang>::default(),
-        Engine::TensorRtLlm => Box::new(tensorrt::TensorRtLlm),
-        Engine::MistralRs => Box::new(mistral::MistralRs),
-        Engine::Tgi => Box::new(tgi::Tgi),
-        Engine::Ollama | Engine::LmStudio | Engine::MlxLm => Box::new(silent::Silent(engine)),
+        ServerKind::LlamaServer => Box::<llama::LlamaServer>::default(),
+        ServerKind::Vllm => Box::<vllm::Vllm>::default(),
+        ServerKind::Sglang => Box::<sglang::Sglang>::default(),
+        ServerKind::TensorRtLlm => Box::new(tensorrt::TensorRtLlm),
+        ServerKind::MistralRs => Box::new(mistral::MistralRs),
+        ServerKind::Tgi => Box::new(tgi::Tgi),
+        ServerKind::Ollama | ServerKind::LmStudio | ServerKind::MlxLm => {
+            Box::new(silent::Silent(engine))
+        }
     }
 }

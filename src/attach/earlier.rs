@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::estimate::Estimates;
-use super::{Address, Engine, Identity};
+use super::{Address, Identity, ServerKind};
 use crate::cache_file::{replace, seconds_since_1970 as now};
 use crate::hex::hex;
 use crate::sanitize::sanitize_name;
@@ -111,7 +111,7 @@ impl EarlierProbe {
 }
 
 impl ServerSettings {
-    fn of(engine: Engine, identity: &Identity, budget: Option<usize>) -> ServerSettings {
+    fn of(engine: ServerKind, identity: &Identity, budget: Option<usize>) -> ServerSettings {
         ServerSettings {
             engine: engine.name().to_owned(),
             version: identity.version.clone(),
@@ -147,7 +147,7 @@ pub(crate) fn file(cache: &Path, address: &Address) -> PathBuf {
 }
 
 /// Reads the last probe of the server at `address` from the cache folder.
-pub fn read(cache: &Path, address: &Address, engine: Engine, identity: &Identity) -> Earlier {
+pub fn read(cache: &Path, address: &Address, engine: ServerKind, identity: &Identity) -> Earlier {
     let stale =
         |why: String| Earlier::Stale(format!("the last probe of this address is not shown: {why}"));
     let Ok(open) = std::fs::File::open(file(cache, address)) else { return Earlier::None };
@@ -183,7 +183,7 @@ pub fn read(cache: &Path, address: &Address, engine: Engine, identity: &Identity
 pub fn keep(
     cache: &Path,
     address: &Address,
-    engine: Engine,
+    engine: ServerKind,
     identity: &Identity,
     probe: &EarlierProbe,
 ) -> std::io::Result<()> {
@@ -242,26 +242,30 @@ mod tests {
         let read = |at: &Address, engine, identity: &Identity| {
             super::read(folder.path(), at, engine, identity)
         };
-        assert_eq!(read(&at, Engine::LlamaServer, &identity()), Earlier::None);
-        keep(folder.path(), &at, Engine::LlamaServer, &identity(), &probe()).unwrap();
+        assert_eq!(read(&at, ServerKind::LlamaServer, &identity()), Earlier::None);
+        keep(folder.path(), &at, ServerKind::LlamaServer, &identity(), &probe()).unwrap();
         let found = Earlier::Found(Box::new(probe()));
-        let Earlier::Found(kept) = read(&at, Engine::LlamaServer, &identity()) else { panic!() };
+        let Earlier::Found(kept) = read(&at, ServerKind::LlamaServer, &identity()) else {
+            panic!()
+        };
         assert_eq!(Earlier::Found(Box::new(EarlierProbe { ended: probe().ended, ..*kept })), found);
         let other = address("http://127.0.0.1:8081");
-        assert_eq!(read(&other, Engine::LlamaServer, &identity()), Earlier::None);
+        assert_eq!(read(&other, ServerKind::LlamaServer, &identity()), Earlier::None);
         // What is not reported now can't contradict.
         let silent = Identity::default();
-        assert!(matches!(read(&at, Engine::LlamaServer, &silent), Earlier::Found(_)));
+        assert!(matches!(read(&at, ServerKind::LlamaServer, &silent), Earlier::Found(_)));
         for (changed, why) in [
             (Identity { model: Some("x\u{1b}[31m".into()), ..identity() }, "model was m, and is x"),
             (Identity { version: Some("b2".into()), ..identity() }, "version was b1, and is b2"),
             (Identity { budget: Some(8), ..identity() }, "B was 4, and is 8"),
             (Identity { method: Some("ngram".into()), ..identity() }, "speculation was draft"),
         ] {
-            let Earlier::Stale(line) = read(&at, Engine::LlamaServer, &changed) else { panic!() };
+            let Earlier::Stale(line) = read(&at, ServerKind::LlamaServer, &changed) else {
+                panic!()
+            };
             assert!(line.contains(why) && !line.contains(char::is_control), "{line}");
         }
-        let Earlier::Stale(line) = read(&at, Engine::Vllm, &identity()) else { panic!() };
+        let Earlier::Stale(line) = read(&at, ServerKind::Vllm, &identity()) else { panic!() };
         assert!(line.contains("engine was llama-server, and is vllm"), "{line}");
     }
 
@@ -270,9 +274,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let at = address("http://127.0.0.1:8080");
         let keep = |probe: &EarlierProbe| {
-            super::keep(folder.path(), &at, Engine::Vllm, &identity(), probe).unwrap();
+            super::keep(folder.path(), &at, ServerKind::Vllm, &identity(), probe).unwrap();
         };
-        let read = || super::read(folder.path(), &at, Engine::Vllm, &identity());
+        let read = || super::read(folder.path(), &at, ServerKind::Vllm, &identity());
         keep(&probe());
         let path = file(folder.path(), &at);
         let good = std::fs::read_to_string(&path).unwrap();
@@ -301,7 +305,7 @@ mod tests {
         assert_eq!(std::fs::read_dir(folder.path().join("probes")).unwrap().count(), 1);
         let blocked = folder.path().join("file");
         std::fs::write(&blocked, "").unwrap();
-        assert!(super::keep(&blocked, &at, Engine::Vllm, &identity(), &probe()).is_err());
+        assert!(super::keep(&blocked, &at, ServerKind::Vllm, &identity(), &probe()).is_err());
     }
 
     #[test]

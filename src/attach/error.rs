@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::Engine;
+use super::ServerKind;
 
 /// Failure of a request, a body or an address.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -111,7 +111,7 @@ pub enum AttachError {
         /// Address of the server.
         at: String,
         /// Engine whose counters are off.
-        engine: Engine,
+        engine: ServerKind,
         /// Way to switch them on, by its own documentation.
         why: String,
     },
@@ -119,7 +119,7 @@ pub enum AttachError {
     #[error("{}: {why}", engine.name())]
     Unsupported {
         /// Engine without the requested figures.
-        engine: Engine,
+        engine: ServerKind,
         /// Reason, in one clause.
         why: String,
     },

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{AttachError, Engine};
+use super::{AttachError, ServerKind};
 
 /// A secret for the `Authorization` header. `Debug` hides it.
 #[derive(Clone, PartialEq, Eq)]
@@ -48,7 +48,7 @@ pub struct Keys {
     /// Key for whatever engine answers.
     pub general: Option<Key>,
     /// Keys of single engines, used once the engine is known.
-    pub own: Vec<(Engine, Key)>,
+    pub own: Vec<(ServerKind, Key)>,
 }
 
 impl Keys {
@@ -72,7 +72,7 @@ impl Keys {
             None => read(GENERAL)?,
         };
         let mut own = Vec::new();
-        for engine in Engine::ALL.into_iter().filter(|_| general.is_none()) {
+        for engine in ServerKind::ALL.into_iter().filter(|_| general.is_none()) {
             if let Some(key) = engine.key_variable().map(read).transpose()?.flatten() {
                 own.push((engine, key));
             }
@@ -81,7 +81,7 @@ impl Keys {
     }
 
     /// Key for an engine; `None` stands for one that is not known yet.
-    pub fn of(&self, engine: Option<Engine>) -> Option<&Key> {
+    pub fn of(&self, engine: Option<ServerKind>) -> Option<&Key> {
         let own = || self.own.iter().find(|(of, _)| Some(*of) == engine).map(|(_, key)| key);
         self.general.as_ref().or_else(own)
     }
@@ -100,16 +100,19 @@ mod tests {
             _ => None,
         };
         let keys = Keys::read(None, all).unwrap();
-        assert_eq!(keys.of(Some(Engine::LlamaServer)).unwrap().header(), "Bearer sk-general");
+        assert_eq!(keys.of(Some(ServerKind::LlamaServer)).unwrap().header(), "Bearer sk-general");
         assert!(!format!("{keys:?}").contains("sk-"));
         let keys = Keys::read(None, |name| all(name).filter(|_| name != "OPENAI_API_KEY")).unwrap();
-        assert_eq!(keys.of(Some(Engine::LlamaServer)).unwrap().source_name(), "LLAMA_API_KEY");
-        assert!(keys.of(Some(Engine::Vllm)).is_none() && keys.of(None).is_none());
+        assert_eq!(keys.of(Some(ServerKind::LlamaServer)).unwrap().source_name(), "LLAMA_API_KEY");
+        assert!(keys.of(Some(ServerKind::Vllm)).is_none() && keys.of(None).is_none());
         let named = Key::new("sk-named", "key.txt").unwrap();
         let keys = Keys::read(Some(named), all).unwrap();
         assert_eq!(keys.of(None).unwrap().source_name(), "key.txt");
         assert!(
-            Keys::read(None, |_| Some("EMPTY".into())).unwrap().of(Some(Engine::Vllm)).is_none()
+            Keys::read(None, |_| Some("EMPTY".into()))
+                .unwrap()
+                .of(Some(ServerKind::Vllm))
+                .is_none()
         );
     }
 

@@ -14,7 +14,7 @@ use super::estimate::{ChainMark, Drawn, Position, Scored};
 use super::http::MOST_BYTES;
 use super::plan::{Plan, Planned, ProbeSettings, ProbedText, Request, Step};
 use super::prometheus::Samples;
-use super::{AttachError, Capabilities, Counters, Engine, Event, Http, Identity, Server, Sink};
+use super::{AttachError, Capabilities, Counters, Event, Http, Identity, Server, ServerKind, Sink};
 use crate::theory::bootstrap::SplitMix;
 
 /// Bytes that a chunk or a listed token takes at most, with room to spare.
@@ -33,8 +33,8 @@ pub struct LlamaServer {
 }
 
 impl Server for LlamaServer {
-    fn engine(&self) -> Engine {
-        Engine::LlamaServer
+    fn engine(&self) -> ServerKind {
+        ServerKind::LlamaServer
     }
 
     fn capabilities(&self) -> Capabilities {
@@ -64,7 +64,7 @@ impl Server for LlamaServer {
     fn scrape(&mut self, http: &Http) -> Result<Counters, AttachError> {
         let answer = http.get("/metrics")?;
         if matches!(answer.status, 404 | 501) {
-            let (at, engine) = (http.address().as_str().to_owned(), Engine::LlamaServer);
+            let (at, engine) = (http.address().as_str().to_owned(), ServerKind::LlamaServer);
             return Err(AttachError::NoCounters {
                 at,
                 engine,

@@ -1,14 +1,14 @@
 //! mistral.rs: counters by position at `/metrics` (`mistralrs-core/src/engine`, 0.9.2 at 9e922623).
 
 use super::prometheus::Samples;
-use super::{AttachError, Capabilities, Counters, Engine, Http, Identity, Server};
+use super::{AttachError, Capabilities, Counters, Http, Identity, Server, ServerKind};
 
 /// [`Server`] for mistral.rs: counters only, no probes.
 pub struct MistralRs;
 
 impl Server for MistralRs {
-    fn engine(&self) -> Engine {
-        Engine::MistralRs
+    fn engine(&self) -> ServerKind {
+        ServerKind::MistralRs
     }
 
     fn capabilities(&self) -> Capabilities {

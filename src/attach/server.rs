@@ -2,11 +2,11 @@
 
 use super::bracket::OmittedSampling;
 use super::counters::{Counters, Window};
-use super::engine::Engine;
 use super::error::AttachError;
 use super::estimate::Scored;
 use super::http::Http;
 use super::plan::{Plan, ProbeSettings, ProbedText, Request, Step};
+use super::server_kind::ServerKind;
 
 /// Facts about a server that don't change while it runs; `None` where not reported.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -43,7 +43,7 @@ pub type Sink<'a> = &'a mut dyn FnMut(Event) -> bool;
 /// One engine behind an address.
 pub trait Server: Send {
     /// Returns the engine behind the address.
-    fn engine(&self) -> Engine;
+    fn engine(&self) -> ServerKind;
 
     /// Abilities of this server.
     fn capabilities(&self) -> Capabilities;

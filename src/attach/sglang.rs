@@ -16,7 +16,7 @@ use super::http::MOST_BYTES;
 use super::plan::{Plan, Planned, ProbeSettings, ProbedText, Request};
 use super::prometheus::Samples;
 use super::stream::{Chunks, Proof};
-use super::{AttachError, Capabilities, Counters, Engine, Event, Http, Identity, Server, Sink};
+use super::{AttachError, Capabilities, Counters, Event, Http, Identity, Server, ServerKind, Sink};
 
 const TOKEN_BYTES: usize = 256;
 
@@ -29,8 +29,8 @@ pub struct Sglang {
 }
 
 impl Server for Sglang {
-    fn engine(&self) -> Engine {
-        Engine::Sglang
+    fn engine(&self) -> ServerKind {
+        ServerKind::Sglang
     }
 
     fn capabilities(&self) -> Capabilities {
@@ -72,7 +72,7 @@ impl Server for Sglang {
                 ..Counters::default()
             });
         }
-        let (at, engine) = (http.address().as_str().to_owned(), Engine::Sglang);
+        let (at, engine) = (http.address().as_str().to_owned(), ServerKind::Sglang);
         Err(AttachError::NoCounters {
             at,
             engine,

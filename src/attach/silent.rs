@@ -1,12 +1,12 @@
 //! Engines that report no figures of speculative decoding, with the reason in one line each.
 
-use super::{AttachError, Capabilities, Counters, Engine, Http, Identity, Server};
+use super::{AttachError, Capabilities, Counters, Http, Identity, Server, ServerKind};
 
 /// Server of an engine without figures.
-pub(super) struct Silent(pub Engine);
+pub(super) struct Silent(pub ServerKind);
 
 impl Server for Silent {
-    fn engine(&self) -> Engine {
+    fn engine(&self) -> ServerKind {
         self.0
     }
 
@@ -16,11 +16,11 @@ impl Server for Silent {
 
     fn identify(&mut self, _: &Http) -> Result<Identity, AttachError> {
         let why = match self.0 {
-            Engine::Ollama => {
+            ServerKind::Ollama => {
                 "it passes on none of its llama-server's draft counts, neither as counters nor with an answer; attach to the port of \
                  that llama-server instead, which listens on 127.0.0.1"
             }
-            Engine::LmStudio => {
+            ServerKind::LmStudio => {
                 "it has no counters, and its answers count accepted drafted tokens without the number of steps, so that accepted tokens \
                  per step can't be formed"
             }

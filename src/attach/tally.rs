@@ -25,7 +25,7 @@ pub struct PassTime {
 
 /// Ceiling on decoding speed from step times, and what was reached of it.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct LightSpeed {
+pub struct ServerCeiling {
     /// Ceiling in tokens per second, for independent positions; for greedy text the speed of
     /// reading.
     pub ceiling: Estimate,
@@ -85,7 +85,7 @@ pub struct Summary {
     /// Times of passes by size.
     pub pass_times: Vec<PassTime>,
     /// Ceiling on decoding speed, from the times of passes.
-    pub light: Option<LightSpeed>,
+    pub light: Option<ServerCeiling>,
     /// Ready-made means of the engine, by its own definition.
     pub own_tokens_per_step: Option<f64>,
 }
@@ -386,13 +386,13 @@ fn light(
     greedy: bool,
     distributions: &Distributions,
     estimates: Option<&Estimates>,
-) -> Option<LightSpeed> {
+) -> Option<ServerCeiling> {
     let seconds = seconds_by_size(times);
     if greedy {
         let best = fastest_reading_pass(&seconds)?;
         let ceiling = Estimate { value: best.rate(), interval: None };
         let share = Estimate { value: speed / best.rate(), interval: None };
-        return Some(LightSpeed { ceiling, best_budget: best.budget, share });
+        return Some(ServerCeiling { ceiling, best_budget: best.budget, share });
     }
     let fluid = estimates?.fluid?;
     let curve = distributions.fluid_curve(seconds.len().checked_sub(1)?);
@@ -409,7 +409,7 @@ fn light(
     });
     let shares = interval.map(|i| Interval { low: speed / i.high, high: speed / i.low });
     let ceiling = Estimate { value: best.rate(), interval };
-    Some(LightSpeed {
+    Some(ServerCeiling {
         ceiling,
         best_budget: best.budget,
         share: Estimate { value: speed / best.rate(), interval: shares },

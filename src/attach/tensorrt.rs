@@ -5,14 +5,14 @@
 //! never read here; files of such records can be imported.
 
 use super::prometheus::Samples;
-use super::{AttachError, Capabilities, Counters, Engine, Http, Identity, Server};
+use super::{AttachError, Capabilities, Counters, Http, Identity, Server, ServerKind};
 
 /// [`Server`] for TensorRT-LLM: counters only, no probes.
 pub struct TensorRtLlm;
 
 impl Server for TensorRtLlm {
-    fn engine(&self) -> Engine {
-        Engine::TensorRtLlm
+    fn engine(&self) -> ServerKind {
+        ServerKind::TensorRtLlm
     }
 
     fn capabilities(&self) -> Capabilities {
@@ -24,7 +24,7 @@ impl Server for TensorRtLlm {
         let model = models.and_then(|value| value["data"][0]["id"].as_str().map(str::to_owned));
         let answer = http.get("/prometheus/metrics")?;
         if answer.status == 404 {
-            let (at, engine) = (http.address().as_str().to_owned(), Engine::TensorRtLlm);
+            let (at, engine) = (http.address().as_str().to_owned(), ServerKind::TensorRtLlm);
             return Err(AttachError::NoCounters {
                 at,
                 engine,

@@ -6,14 +6,14 @@
 //! server leaves its buckets out.
 
 use super::prometheus::Samples;
-use super::{AttachError, Capabilities, Counters, Engine, Http, Identity, Server};
+use super::{AttachError, Capabilities, Counters, Http, Identity, Server, ServerKind};
 
 /// [`Server`] for text-generation-inference: counters only, no probes.
 pub struct Tgi;
 
 impl Server for Tgi {
-    fn engine(&self) -> Engine {
-        Engine::Tgi
+    fn engine(&self) -> ServerKind {
+        ServerKind::Tgi
     }
 
     fn capabilities(&self) -> Capabilities {

@@ -16,7 +16,7 @@ use super::http::MOST_BYTES;
 use super::plan::{Plan, Planned, ProbeSettings, ProbedText, Request};
 use super::prometheus::Samples;
 use super::stream::{Chunks, Proof};
-use super::{AttachError, Capabilities, Counters, Engine, Event, Http, Identity, Server, Sink};
+use super::{AttachError, Capabilities, Counters, Event, Http, Identity, Server, ServerKind, Sink};
 
 const TOKEN_BYTES: usize = 256;
 /// Tokens per position that vLLM lists unless it is started otherwise.
@@ -30,8 +30,8 @@ pub struct Vllm {
 }
 
 impl Server for Vllm {
-    fn engine(&self) -> Engine {
-        Engine::Vllm
+    fn engine(&self) -> ServerKind {
+        ServerKind::Vllm
     }
 
     fn capabilities(&self) -> Capabilities {
@@ -62,7 +62,7 @@ impl Server for Vllm {
     fn scrape(&mut self, http: &Http) -> Result<Counters, AttachError> {
         let text = http.get_ok("/metrics")?.text();
         if Samples::parse(&text, &["vllm:"]).is_empty() {
-            let (at, engine) = (http.address().as_str().to_owned(), Engine::Vllm);
+            let (at, engine) = (http.address().as_str().to_owned(), ServerKind::Vllm);
             return Err(AttachError::NoCounters {
                 at,
                 engine,

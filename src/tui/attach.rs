@@ -10,7 +10,7 @@ use ratatui::layout::Rect;
 
 use super::basic::BasicScreen;
 use super::{Effect, Stop};
-use crate::attach::{Engine, Event, Step, Summary, Tally, Window};
+use crate::attach::{Event, ServerKind, Step, Summary, Tally, Window};
 use crate::tui::theme::Theme;
 use crate::tui::views;
 
@@ -50,7 +50,7 @@ pub struct Attached {
     /// True if the terms are explained in place of the panes.
     pub help: bool,
     /// Engine of the server, where known.
-    pub engine: Option<Engine>,
+    pub engine: Option<ServerKind>,
     /// Index of the theme in use.
     pub theme: usize,
     themes: usize,
@@ -88,7 +88,7 @@ impl Attached {
     }
 
     /// Same, with acceptance in an engine's own words, too.
-    pub fn for_engine(mut self, engine: Engine) -> Attached {
+    pub fn for_engine(mut self, engine: ServerKind) -> Attached {
         self.engine = Some(engine);
         self
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde_json::Value;
 use speclight::attach::estimate::Distributions;
 use speclight::attach::{
-    Address, Engine, Event, Http, Keys, OmittedSampling, ProbeSettings, Request, Target, detect,
+    Address, Event, Http, Keys, OmittedSampling, ProbeSettings, Request, ServerKind, Target, detect,
 };
 use speclight::distribution::{Sampling, TokenDist};
 use speclight::engine::Prompt;
@@ -287,7 +287,7 @@ fn attached(server: &LlamaServer) -> Target {
         Http::new(address, key.cloned(), Duration::from_secs(30), false)
     };
     let target = detect(None, &Keys::default(), &client).unwrap();
-    assert_eq!(target.server.engine(), Engine::LlamaServer);
+    assert_eq!(target.server.engine(), ServerKind::LlamaServer);
     target
 }
 

@@ -8,7 +8,7 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use speclight::attach::earlier::EarlierProbe;
 use speclight::attach::estimate::{ChainMark, Drawn, Estimates, Position, Scored};
-use speclight::attach::{Engine, Event, Identity, OmittedSampling, Step, Tally, Window};
+use speclight::attach::{Event, Identity, OmittedSampling, ServerKind, Step, Tally, Window};
 use speclight::theory::intervals::{Estimate, Interval};
 use speclight::tui::theme::Theme;
 use speclight::tui::{Attached, Effect, Msg, Screen};
@@ -99,7 +99,7 @@ fn earlier() -> EarlierProbe {
 fn watched(readings: usize, earlier: Option<EarlierProbe>) -> Attached {
     let server = "vllm at http://gpu:8000, version 0.32.0, model llama, B 4".to_owned();
     let tally = Tally::new(&identity(), 1.0).beside(earlier);
-    let mut state = Attached::new(server, None, 0, tally, 3).for_engine(Engine::Vllm);
+    let mut state = Attached::new(server, None, 0, tally, 3).for_engine(ServerKind::Vllm);
     for i in 0..readings {
         let window = Window {
             seconds: 2.0,

@@ -4,7 +4,7 @@
 use serde_json::{Map, Value};
 
 use crate::attach::sglang::number;
-use crate::attach::{Counters, Engine, Step};
+use crate::attach::{Counters, ServerKind, Step};
 
 /// Content of one line or document.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -23,14 +23,14 @@ const MOST_DRAFTED: u64 = 4096;
 
 /// Figures in a record, and the engine that they are of. `id` names the text where the record
 /// doesn't.
-pub(super) fn find(value: &Value, id: &str) -> Option<(Engine, Found)> {
+pub(super) fn find(value: &Value, id: &str) -> Option<(ServerKind, Found)> {
     let (engine, mut found) = search(value, 0)?;
     found.model = text(value, &["model", "model_name"]);
     let id =
         text(value, &["id", "request_id", "x_request_id", "rid"]).unwrap_or_else(|| id.to_owned());
     found.steps.iter_mut().for_each(|step| step.prompt_id.clone_from(&id));
     if let Some(tokens) =
-        number(&value["usage"], &["completion_tokens"]).filter(|_| engine == Engine::Vllm)
+        number(&value["usage"], &["completion_tokens"]).filter(|_| engine == ServerKind::Vllm)
     {
         complete(&mut found, tokens);
     }
@@ -57,7 +57,7 @@ fn text(value: &Value, names: &[&str]) -> Option<String> {
     names.iter().find_map(|name| value[*name].as_str()).map(str::to_owned)
 }
 
-fn search(value: &Value, depth: usize) -> Option<(Engine, Found)> {
+fn search(value: &Value, depth: usize) -> Option<(ServerKind, Found)> {
     if depth > DEEPEST {
         return None;
     }
@@ -71,13 +71,13 @@ fn search(value: &Value, depth: usize) -> Option<(Engine, Found)> {
 }
 
 /// Figures of one object, if it is one that holds them.
-fn read(map: &Map<String, Value>) -> Option<(Engine, Found)> {
+fn read(map: &Map<String, Value>) -> Option<(ServerKind, Found)> {
     let value = Value::Object(map.clone());
     if map.contains_key("specDecodingStats") {
-        return iteration(&value).map(|found| (Engine::TensorRtLlm, found));
+        return iteration(&value).map(|found| (ServerKind::TensorRtLlm, found));
     }
     if map.contains_key("spec_verify_ct") {
-        return sglang(&value).map(|found| (Engine::Sglang, found));
+        return sglang(&value).map(|found| (ServerKind::Sglang, found));
     }
     if map.contains_key("total_draft_tokens") && map.contains_key("total_accepted_draft_tokens") {
         let totals = Counters {
@@ -87,17 +87,17 @@ fn read(map: &Map<String, Value>) -> Option<(Engine, Found)> {
             ..Counters::default()
         };
         return Some((
-            Engine::TensorRtLlm,
+            ServerKind::TensorRtLlm,
             Found { totals: Some(totals), text: true, ..Found::default() },
         ));
     }
     let lists = [map.get("per_step_accepted"), map.get("per_step_drafted")]
         .map(|list| list.filter(|list| list.is_array()));
     if let [Some(accepted), Some(drafted)] = lists {
-        return steps(&value, accepted, drafted).map(|found| (Engine::Vllm, found));
+        return steps(&value, accepted, drafted).map(|found| (ServerKind::Vllm, found));
     }
     if map.contains_key("num_spec_steps") && map.contains_key("num_accepted_draft_tokens") {
-        return summary(&value).map(|found| (Engine::Vllm, found));
+        return summary(&value).map(|found| (ServerKind::Vllm, found));
     }
     None
 }

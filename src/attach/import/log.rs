@@ -1,6 +1,6 @@
 //! Figures in lines of logs.
 
-use crate::attach::{Counters, Engine, Step};
+use crate::attach::{Counters, ServerKind, Step};
 
 /// Tokens that a step drafts at most; larger numbers are no drafts.
 const MOST_DRAFTED: usize = 4096;
@@ -47,20 +47,20 @@ impl Means {
 }
 
 /// Reads a line; `before` are the steps so far.
-pub(super) fn read(line: &str, before: &[Step]) -> Option<(Engine, Logged)> {
+pub(super) fn read(line: &str, before: &[Step]) -> Option<(ServerKind, Logged)> {
     if line.contains("SpecDecoding metrics:") {
-        return vllm(line).map(|logged| (Engine::Vllm, logged));
+        return vllm(line).map(|logged| (ServerKind::Vllm, logged));
     }
     if line.contains("Decode batch") && line.contains("accept len:") {
-        return sglang(line).map(|logged| (Engine::Sglang, logged));
+        return sglang(line).map(|logged| (ServerKind::Sglang, logged));
     }
     if line.contains("MTP accept") {
-        return mistral(line).map(|logged| (Engine::MistralRs, logged));
+        return mistral(line).map(|logged| (ServerKind::MistralRs, logged));
     }
     if line.contains("draft tokens") {
-        return llama_step(line, before).map(|step| (Engine::LlamaServer, Logged::Step(step)));
+        return llama_step(line, before).map(|step| (ServerKind::LlamaServer, Logged::Step(step)));
     }
-    llama_request(line).map(|totals| (Engine::LlamaServer, Logged::Request(totals)))
+    llama_request(line).map(|totals| (ServerKind::LlamaServer, Logged::Request(totals)))
 }
 
 /// Number right after `label`, white space between them left out.

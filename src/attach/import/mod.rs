@@ -11,7 +11,7 @@ use std::io::{BufRead, Read};
 use serde_json::Value;
 
 use super::counters::OwnWindow;
-use super::{AttachError, Counters, Engine, Identity, Step, Summary, Tally};
+use super::{AttachError, Counters, Identity, ServerKind, Step, Summary, Tally};
 use body::Found;
 use log::{Logged, Means};
 
@@ -22,7 +22,7 @@ const LONGEST_DOCUMENT: usize = 512 << 20;
 /// Figures of one file or several.
 #[derive(Clone, Debug)]
 pub struct Imported {
-    engine: Option<Engine>,
+    engine: Option<ServerKind>,
     model: Option<String>,
     tally: Tally,
     means: Means,
@@ -47,7 +47,7 @@ impl Default for Imported {
 
 impl Imported {
     /// Engine that wrote the files.
-    pub fn engine(&self) -> Option<Engine> {
+    pub fn engine(&self) -> Option<ServerKind> {
         self.engine
     }
 
@@ -148,7 +148,7 @@ impl Imported {
         self.add(name, engine, found).map(|()| true)
     }
 
-    fn add(&mut self, name: &str, engine: Engine, found: Found) -> Result<(), AttachError> {
+    fn add(&mut self, name: &str, engine: ServerKind, found: Found) -> Result<(), AttachError> {
         match self.engine {
             Some(before) if before != engine => {
                 let why = format!(
@@ -239,7 +239,7 @@ mod tests {
     fn vllm_responses_at_detailed_have_every_drafted_step() {
         for file in [fixture!("vllm-detailed.jsonl"), fixture!("aiperf.jsonl")] {
             let found = read(file).unwrap();
-            assert_eq!(found.engine(), Some(Engine::Vllm));
+            assert_eq!(found.engine(), Some(ServerKind::Vllm));
             assert_eq!(lengths(&found), [(2, 3), (0, 3), (3, 3), (1, 3), (1, 2)]);
             let summary = found.summary();
             assert_eq!(
@@ -286,7 +286,7 @@ mod tests {
             let found = read(&text).unwrap();
             assert_eq!(
                 (found.engine(), lengths(&found)),
-                (Some(Engine::TensorRtLlm), vec![(2, 3), (0, 3)])
+                (Some(ServerKind::TensorRtLlm), vec![(2, 3), (0, 3)])
             );
             let summary = found.summary();
             // Four requests in one iteration: a sum, no steps.
@@ -307,7 +307,7 @@ mod tests {
     fn request_metrics_of_sglang_are_read_in_all_spellings() {
         let found = read(fixture!("sglang-requests.jsonl")).unwrap();
         let summary = found.summary();
-        assert_eq!((found.engine(), summary.texts), (Some(Engine::Sglang), 3));
+        assert_eq!((found.engine(), summary.texts), (Some(ServerKind::Sglang), 3));
         assert_eq!(
             (summary.steps, summary.accepted, summary.drafted),
             (Some(60.0), Some(90.0), Some(180.0))
@@ -324,7 +324,7 @@ mod tests {
             "{summary:?}"
         );
         let found = read(fixture!("sglang.log")).unwrap();
-        assert_eq!(found.engine(), Some(Engine::Sglang));
+        assert_eq!(found.engine(), Some(ServerKind::Sglang));
         let summary = found.summary();
         // Weighted by running requests: (2.75 + 3 * 2.35) / 4.
         assert!((summary.tokens_per_step.unwrap() - 2.45).abs() < 1e-9, "{summary:?}");

@@ -23,7 +23,7 @@ use super::{PromptError, built_in, read_files};
 use crate::attach::earlier::{self, Earlier};
 use crate::attach::lines::{AttachLine, AttachRunLine};
 use crate::attach::{
-    self, Address, AttachError, Engine, Event, Http, Identity, Key, Keys, Plan, Tally,
+    self, Address, AttachError, Event, Http, Identity, Key, Keys, Plan, ServerKind, Tally,
 };
 use crate::engine::Prompt;
 use crate::registry;
@@ -49,7 +49,7 @@ pub fn run(options: AttachOptions) -> anyhow::Result<ExitCode> {
     let insecure = options.insecure;
     let client =
         move |key: Option<&Key>| Http::new(address.clone(), key.cloned(), patience, insecure);
-    let named = options.engine.as_deref().and_then(Engine::named);
+    let named = options.engine.as_deref().and_then(ServerKind::named);
     // A server that answers slowly must not hold Ctrl-C up.
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || drop(sender.send(Box::new(attach::detect(named, &keys, &client)))));
@@ -155,7 +155,7 @@ struct Report {
 }
 
 impl Report {
-    fn begin(&mut self, engine: Engine, address: &str) -> anyhow::Result<()> {
+    fn begin(&mut self, engine: ServerKind, address: &str) -> anyhow::Result<()> {
         let probe = self.options.probe;
         let line = AttachRunLine {
             engine: engine.name(),
@@ -239,7 +239,7 @@ impl Report {
         Ok(())
     }
 
-    fn take(&mut self, engine: Engine, event: &Event) -> anyhow::Result<()> {
+    fn take(&mut self, engine: ServerKind, event: &Event) -> anyhow::Result<()> {
         self.tally.take(event);
         match event {
             Event::Step(step) => {
@@ -265,7 +265,11 @@ impl Report {
         Ok(())
     }
 
-    fn finish(mut self, engine: Engine, failed: Option<AttachError>) -> anyhow::Result<ExitCode> {
+    fn finish(
+        mut self,
+        engine: ServerKind,
+        failed: Option<AttachError>,
+    ) -> anyhow::Result<ExitCode> {
         let summary = self.tally.summary();
         let nothing = summary.texts == 0
             && self.tally.steps().is_empty()

@@ -6,7 +6,7 @@ use clap::Args;
 use clap::builder::PossibleValuesParser;
 
 use super::text::ShownBrackets;
-use crate::attach::{Engine, ProbeSettings};
+use crate::attach::{ProbeSettings, ServerKind};
 use crate::cli::options::whole;
 use crate::engine::Prompt;
 
@@ -18,7 +18,7 @@ pub struct AttachOptions {
     pub url: String,
     /// Engine of the server: llama-server, vllm, sglang, tensorrt-llm, mistral.rs, tgi [default:
     /// found by what it answers]
-    #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(Engine::ALL.map(Engine::name)), hide_possible_values = true,
+    #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(ServerKind::ALL.map(ServerKind::name)), hide_possible_values = true,
           help_heading = "Server")]
     pub engine: Option<String>,
     /// File that holds the server's key [default: OPENAI_API_KEY, or the engine's own variable]

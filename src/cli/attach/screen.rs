@@ -7,7 +7,7 @@ use std::thread;
 
 use super::text::{self, ShownBrackets, Source};
 use super::work::{Keeper, Work, work};
-use crate::attach::{Engine, Event, Tally, Target};
+use crate::attach::{Event, ServerKind, Tally, Target};
 use crate::cli::errors::{add_attach_fix, one_line, print_lines};
 use crate::registry;
 use crate::tui::theme::{self, TerminalAbilities, Theme};
@@ -29,7 +29,7 @@ pub fn run(
     let folder = registry::config_folder().ok().map(|config| theme::themes_folder(&config));
     let terminal = TerminalAbilities::from_env(false, folder, |name| std::env::var(name).ok());
     let themes = Theme::all(None, &terminal)?;
-    let engine: Engine = target.server.engine();
+    let engine: ServerKind = target.server.engine();
     let address = target.http.address().as_str().to_owned();
     let server = text::server(engine, &target.identity, &address);
     let plan = job.plan.as_ref().map(|plan| text::plan(plan).join("; "));

@@ -3,7 +3,7 @@
 use crate::attach::bracket::Bracket;
 use crate::attach::earlier::EarlierProbe;
 use crate::attach::estimate::{Brackets, Estimates};
-use crate::attach::{Engine, Identity, Plan, Summary, Window};
+use crate::attach::{Identity, Plan, ServerKind, Summary, Window};
 use crate::cli::table;
 use crate::sanitize::sanitize_name;
 use crate::theory::intervals::Estimate;
@@ -34,7 +34,7 @@ pub enum ShownBrackets {
 }
 
 /// First line: what was found.
-pub fn server(engine: Engine, identity: &Identity, address: &str) -> String {
+pub fn server(engine: ServerKind, identity: &Identity, address: &str) -> String {
     let mut parts = vec![format!("{} at {address}", engine.name())];
     parts.extend(identity.model.as_ref().map(|model| format!("model {}", sanitize_name(model))));
     parts.extend(identity.budget.map(|budget| format!("B {budget}")));
@@ -125,14 +125,19 @@ pub fn progress(s: &Summary, requests: usize, tokens: usize) -> String {
 }
 
 /// Rows of the summary: name, value, how it is known.
-pub fn table(s: &Summary, engine: Option<Engine>, source: Source, show: ShownBrackets) -> String {
+pub fn table(
+    s: &Summary,
+    engine: Option<ServerKind>,
+    source: Source,
+    show: ShownBrackets,
+) -> String {
     let mut rows: Vec<[String; 3]> = Vec::new();
     let mut row =
         |name: &str, value: String, how: &str| rows.push([name.to_owned(), value, how.to_owned()]);
     let unknown = || "-".to_owned();
     let count = |n: Option<f64>| n.map_or_else(unknown, |n| format!("{n:.0}"));
     let mean = |n: Option<f64>| n.map_or_else(unknown, |n| format!("{n:.3}"));
-    let counted = if engine == Some(Engine::LlamaServer) && source == Source::Counters {
+    let counted = if engine == Some(ServerKind::LlamaServer) && source == Source::Counters {
         "exact, of requests that ended"
     } else {
         "exact"
@@ -322,7 +327,7 @@ mod tests {
     #[test]
     fn foreign_names_are_made_visible_and_nothing_is_no_number() {
         let identity = Identity { model: Some("\u{1b}[31mx".into()), ..Identity::default() };
-        let line = server(Engine::Vllm, &identity, "http://127.0.0.1:1");
+        let line = server(ServerKind::Vllm, &identity, "http://127.0.0.1:1");
         assert_eq!(line, "vllm at http://127.0.0.1:1, model \\u{1b}[31mx");
         let text = table(&Summary::default(), None, Source::Counters, ShownBrackets::All);
         assert!(

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::options::AttachOptions;
 use crate::attach::earlier;
 use crate::attach::{
-    self, Address, AttachError, Engine, Event, Identity, Plan, ProbeSettings, Summary,
+    self, Address, AttachError, Event, Identity, Plan, ProbeSettings, ServerKind, Summary,
 };
 use crate::cli::errors::{add_attach_fix, warn};
 
@@ -51,7 +51,7 @@ pub(super) struct Keeper {
     /// `None` where there is nothing to keep, or no folder for it.
     cache: Option<PathBuf>,
     address: Address,
-    engine: Engine,
+    engine: ServerKind,
     identity: Identity,
     temperature: f64,
     top_p: f64,

@@ -1,8 +1,8 @@
-//! Engines of other projects, by name.
+//! Kinds of servers, by the engine that they run.
 
-/// Engines that are recognized by what they answer.
+/// Kind of a server, recognized by its answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Engine {
+pub enum ServerKind {
     /// llama.cpp's HTTP server, `llama-server`.
     LlamaServer,
     /// vLLM's OpenAI-compatible server, `vllm serve`.
@@ -23,42 +23,42 @@ pub enum Engine {
     MlxLm,
 }
 
-impl Engine {
+impl ServerKind {
     /// Every engine, in the order of the documentation.
-    pub const ALL: [Engine; 9] = [
-        Engine::LlamaServer,
-        Engine::Vllm,
-        Engine::Sglang,
-        Engine::TensorRtLlm,
-        Engine::MistralRs,
-        Engine::Tgi,
-        Engine::Ollama,
-        Engine::LmStudio,
-        Engine::MlxLm,
+    pub const ALL: [ServerKind; 9] = [
+        ServerKind::LlamaServer,
+        ServerKind::Vllm,
+        ServerKind::Sglang,
+        ServerKind::TensorRtLlm,
+        ServerKind::MistralRs,
+        ServerKind::Tgi,
+        ServerKind::Ollama,
+        ServerKind::LmStudio,
+        ServerKind::MlxLm,
     ];
 
     /// Name on the command line and in records.
     pub fn name(self) -> &'static str {
         match self {
-            Engine::LlamaServer => "llama-server",
-            Engine::Vllm => "vllm",
-            Engine::Sglang => "sglang",
-            Engine::TensorRtLlm => "tensorrt-llm",
-            Engine::MistralRs => "mistral.rs",
-            Engine::Tgi => "tgi",
-            Engine::Ollama => "ollama",
-            Engine::LmStudio => "lm-studio",
-            Engine::MlxLm => "mlx-lm",
+            ServerKind::LlamaServer => "llama-server",
+            ServerKind::Vllm => "vllm",
+            ServerKind::Sglang => "sglang",
+            ServerKind::TensorRtLlm => "tensorrt-llm",
+            ServerKind::MistralRs => "mistral.rs",
+            ServerKind::Tgi => "tgi",
+            ServerKind::Ollama => "ollama",
+            ServerKind::LmStudio => "lm-studio",
+            ServerKind::MlxLm => "mlx-lm",
         }
     }
 
-    /// Engine of this name, in either case.
-    pub fn named(name: &str) -> Option<Engine> {
-        let same = |engine: &Engine| engine.name().eq_ignore_ascii_case(name);
-        Engine::ALL
+    /// Returns the kind of this name, in either case.
+    pub fn named(name: &str) -> Option<ServerKind> {
+        let same = |engine: &ServerKind| engine.name().eq_ignore_ascii_case(name);
+        ServerKind::ALL
             .into_iter()
             .find(same)
-            .or_else(|| name.eq_ignore_ascii_case("llama.cpp").then_some(Engine::LlamaServer))
+            .or_else(|| name.eq_ignore_ascii_case("llama.cpp").then_some(ServerKind::LlamaServer))
     }
 
     /// Acceptance in the engine's own words, from figures in this program's.
@@ -70,16 +70,16 @@ impl Engine {
         const ACCEPTED: &str = "accepted + 1";
         let accepted = accepted_per_drafted_step.map(|accepted| accepted + 1.0);
         let (name, value, definition) = match self {
-            Engine::LlamaServer => ("mean len", accepted, ACCEPTED),
-            Engine::Vllm => ("mean acceptance length", accepted, ACCEPTED),
-            Engine::TensorRtLlm => ("acceptance length", accepted, ACCEPTED),
-            Engine::MistralRs => ("len", accepted, ACCEPTED),
-            Engine::Sglang => ("accept length", tokens_per_step, "tokens per step"),
-            Engine::Tgi => {
+            ServerKind::LlamaServer => ("mean len", accepted, ACCEPTED),
+            ServerKind::Vllm => ("mean acceptance length", accepted, ACCEPTED),
+            ServerKind::TensorRtLlm => ("acceptance length", accepted, ACCEPTED),
+            ServerKind::MistralRs => ("len", accepted, ACCEPTED),
+            ServerKind::Sglang => ("accept length", tokens_per_step, "tokens per step"),
+            ServerKind::Tgi => {
                 let skipped = tokens_per_step.map(|tokens| tokens - 1.0);
                 ("skipped tokens", skipped, "tokens per step - 1")
             }
-            Engine::Ollama | Engine::LmStudio | Engine::MlxLm => return None,
+            ServerKind::Ollama | ServerKind::LmStudio | ServerKind::MlxLm => return None,
         };
         Some(OwnLength { name, value, definition })
     }
@@ -87,9 +87,9 @@ impl Engine {
     /// Environment variable in which the engine's own documentation keeps its key.
     pub fn key_variable(self) -> Option<&'static str> {
         match self {
-            Engine::LlamaServer => Some("LLAMA_API_KEY"),
-            Engine::Vllm => Some("VLLM_API_KEY"),
-            Engine::Sglang => Some("SGLANG_API_KEY"),
+            ServerKind::LlamaServer => Some("LLAMA_API_KEY"),
+            ServerKind::Vllm => Some("VLLM_API_KEY"),
+            ServerKind::Sglang => Some("SGLANG_API_KEY"),
             _ => None,
         }
     }
