@@ -135,8 +135,8 @@ impl Attached {
 }
 
 impl BasicScreen for Attached {
-    type News = Event;
-    type Order = Stop;
+    type Event = Event;
+    type Command = Stop;
     const STOPPED: &str = "reading the server stopped";
 
     fn tick(&mut self, now: Duration) {
@@ -153,7 +153,7 @@ impl BasicScreen for Attached {
         None
     }
 
-    fn news(&mut self, event: Event) -> Option<Effect<Stop>> {
+    fn handle_event(&mut self, event: Event) -> Option<Effect<Stop>> {
         self.take(event)
     }
 

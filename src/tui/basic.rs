@@ -14,9 +14,9 @@ use super::{Effect, Msg, Screen};
 /// `c` selects the next theme.
 pub trait BasicScreen {
     /// Event type of the engine.
-    type News;
+    type Event;
     /// Command type of the engine.
-    type Order;
+    type Command;
     /// Start of the message after an unexpected end of the engine, such as "the engine stopped".
     const STOPPED: &str;
 
@@ -24,12 +24,12 @@ pub trait BasicScreen {
     fn tick(&mut self, now: Duration);
 
     /// Applies a key without Control; returns the effect that it requests.
-    fn key(&mut self, _code: KeyCode) -> Option<Effect<Self::Order>> {
+    fn key(&mut self, _code: KeyCode) -> Option<Effect<Self::Command>> {
         None
     }
 
     /// Applies an event of the engine; returns the effect that it requests.
-    fn news(&mut self, news: Self::News) -> Option<Effect<Self::Order>>;
+    fn handle_event(&mut self, event: Self::Event) -> Option<Effect<Self::Command>>;
 
     /// Returns whether the engine may end without a reason, since its work is done.
     fn finished(&self) -> bool {
@@ -46,10 +46,10 @@ pub trait BasicScreen {
     fn ages(&self) -> bool;
 
     /// Returns the command that ends the engine.
-    fn quit() -> Self::Order;
+    fn quit() -> Self::Command;
 }
 
-fn pressed<S: BasicScreen>(screen: &mut S, key: KeyEvent) -> Option<Effect<S::Order>> {
+fn pressed<S: BasicScreen>(screen: &mut S, key: KeyEvent) -> Option<Effect<S::Command>> {
     match (key.code, key.modifiers.contains(KeyModifiers::CONTROL)) {
         (KeyCode::Char('c'), true) | (KeyCode::Char('q'), false) => Some(Effect::Leave(None)),
         (KeyCode::Char('c'), false) => {
@@ -63,17 +63,17 @@ fn pressed<S: BasicScreen>(screen: &mut S, key: KeyEvent) -> Option<Effect<S::Or
 }
 
 impl<S: BasicScreen> Screen for S {
-    type News = S::News;
-    type Order = S::Order;
+    type Event = S::Event;
+    type Command = S::Command;
 
-    fn update(&mut self, msg: Msg<S::News>) -> Vec<Effect<S::Order>> {
+    fn update(&mut self, msg: Msg<S::Event>) -> Vec<Effect<S::Command>> {
         let effect = match msg {
             Msg::Tick(now) => {
                 self.tick(now);
                 None
             }
             Msg::Key(key) if key.kind != KeyEventKind::Release => pressed(self, key),
-            Msg::Engine(news) => self.news(news),
+            Msg::Engine(event) => self.handle_event(event),
             // The thread may end after its final event.
             Msg::EngineGone(None) if self.finished() => None,
             Msg::EngineGone(why) => {
@@ -101,7 +101,7 @@ impl<S: BasicScreen> Screen for S {
         BasicScreen::ages(self)
     }
 
-    fn quit() -> S::Order {
+    fn quit() -> S::Command {
         <S as BasicScreen>::quit()
     }
 }

@@ -156,8 +156,8 @@ impl Compare {
 }
 
 impl BasicScreen for Compare {
-    type News = CompareEvent;
-    type Order = CompareCommand;
+    type Event = CompareEvent;
+    type Command = CompareCommand;
     const STOPPED: &str = "the engine stopped";
 
     fn tick(&mut self, now: Duration) {
@@ -168,7 +168,7 @@ impl BasicScreen for Compare {
     fn key(&mut self, code: KeyCode) -> Option<Effect<CompareCommand>> {
         self.notice = None;
         let still = self.motion.still();
-        let order = match code {
+        let command = match code {
             KeyCode::Char(' ') if still => CompareCommand::Resume,
             KeyCode::Char('.') if still => CompareCommand::Step,
             // The first press pauses.
@@ -177,16 +177,16 @@ impl BasicScreen for Compare {
             KeyCode::Char('p') => CompareCommand::Turn(-1),
             _ => return None,
         };
-        match order {
+        match command {
             CompareCommand::Resume => self.motion = RunState::Resuming,
             CompareCommand::Pause => self.motion = RunState::Pausing,
             _ => {}
         }
-        Some(Effect::Engine(order))
+        Some(Effect::Engine(command))
     }
 
-    fn news(&mut self, news: CompareEvent) -> Option<Effect<CompareCommand>> {
-        match news {
+    fn handle_event(&mut self, event: CompareEvent) -> Option<Effect<CompareCommand>> {
+        match event {
             CompareEvent::Loading(what, done) => self.phase = Phase::Loading(what, done),
             CompareEvent::Ready(info) => (self.info, self.phase) = (info, Phase::Running),
             CompareEvent::Began(prompt) => {

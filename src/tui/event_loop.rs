@@ -44,12 +44,12 @@ const TICK: Duration = Duration::from_millis(250);
 /// Screen over an engine, as a pure state machine.
 pub trait Screen {
     /// Event type of the engine.
-    type News;
+    type Event;
     /// Command type of the engine.
-    type Order;
+    type Command;
 
     /// Applies a message; returns the effects to carry out.
-    fn update(&mut self, msg: Msg<Self::News>) -> Vec<Effect<Self::Order>>;
+    fn update(&mut self, msg: Msg<Self::Event>) -> Vec<Effect<Self::Command>>;
 
     /// Draws the screen; returns the number of lines that can be scrolled beyond the frame.
     fn render(&self, themes: &[Theme], frame: &mut Frame) -> u16;
@@ -61,7 +61,7 @@ pub trait Screen {
     fn take_picture(&mut self, _themes: &[Theme], _area: Rect) {}
 
     /// Returns the command that ends the engine.
-    fn quit() -> Self::Order;
+    fn quit() -> Self::Command;
 
     /// Returns the part of a screen of this size at a cell, for the mouse.
     fn target(&self, _themes: &[Theme], _area: Rect, _x: u16, _y: u16) -> Target {
@@ -75,8 +75,8 @@ pub trait Screen {
 }
 
 impl Screen for State {
-    type News = Event;
-    type Order = Command;
+    type Event = Event;
+    type Command = Command;
 
     fn update(&mut self, msg: Msg) -> Vec<Effect> {
         update(self, msg)
@@ -187,7 +187,7 @@ pub fn run(options: ScreenOptions, state: State, link: EngineLink) -> Result<Exi
 pub fn show<S: Screen>(
     screen: S,
     options: ScreenOptions,
-    link: EngineLink<S::News, S::Order>,
+    link: EngineLink<S::Event, S::Command>,
 ) -> Result<Exit> {
     check_terminal()?;
     if options.themes.is_empty() {
@@ -212,8 +212,8 @@ pub fn show<S: Screen>(
 async fn turn<S: Screen>(
     mut screen: S,
     options: &ScreenOptions,
-    commands: &Sender<S::Order>,
-    mut events: Receiver<S::News>,
+    commands: &Sender<S::Command>,
+    mut events: Receiver<S::Event>,
 ) -> Result<Exit> {
     let exit = |ended: ExitReason, screen: &S| Ok(Exit { ended, summary: screen.farewell() });
     let mut signals = signals::Signals::new().context("signals can't be watched")?;
@@ -337,7 +337,7 @@ fn mouse_message<S: Screen>(
     size: Option<ratatui::layout::Size>,
     screen: &S,
     themes: &[Theme],
-) -> Option<Msg<S::News>> {
+) -> Option<Msg<S::Event>> {
     let area = Rect::from((ratatui::layout::Position::ORIGIN, size?));
     let target = || screen.target(themes, area, mouse.column, mouse.row);
     match mouse.kind {

@@ -173,8 +173,8 @@ fn kept_events(state: &State) -> Vec<Event> {
 }
 
 impl Screen for Monitor {
-    type News = Event;
-    type Order = Command;
+    type Event = Event;
+    type Command = Command;
 
     fn update(&mut self, msg: Msg) -> Vec<Effect> {
         match &msg {

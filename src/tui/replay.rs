@@ -307,8 +307,8 @@ impl Replay {
 }
 
 impl Screen for Replay {
-    type News = Played;
-    type Order = PlayCommand;
+    type Event = Played;
+    type Command = PlayCommand;
 
     fn update(&mut self, msg: Msg<Played>) -> Vec<Effect<PlayCommand>> {
         let mut out = Vec::new();

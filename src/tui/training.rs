@@ -113,16 +113,16 @@ impl Training {
 }
 
 impl BasicScreen for Training {
-    type News = TrainEvent;
-    type Order = Stop;
+    type Event = TrainEvent;
+    type Command = Stop;
     const STOPPED: &str = "training stopped";
 
     fn tick(&mut self, now: Duration) {
         self.now = now;
     }
 
-    fn news(&mut self, news: TrainEvent) -> Option<Effect<Stop>> {
-        match news {
+    fn handle_event(&mut self, event: TrainEvent) -> Option<Effect<Stop>> {
+        match event {
             TrainEvent::Writing { tokens, of, rate } => {
                 self.stage = Stage::Writing(tokens, of, rate)
             }
