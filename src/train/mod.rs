@@ -5,13 +5,13 @@
 
 mod adam;
 mod corpus;
-mod crowd;
+mod custom_ops;
+mod events;
 mod export;
 mod gather;
+mod gpu_generate;
 mod linear;
 mod net;
-mod news;
-mod own;
 mod rounding;
 mod run;
 mod sizes;
@@ -20,9 +20,9 @@ mod teacher;
 mod tests;
 
 pub use corpus::{CORPUS_FORM, Corpus, CorpusSettings, CorpusText, TOP};
-pub use crowd::gather_on_gpu;
+pub use events::{DraftPerformance, TrainEvent};
 pub use gather::{GenerationOptions, PromptTask, gather};
-pub use news::{DraftPerformance, TrainEvent};
+pub use gpu_generate::gather_on_gpu;
 pub use run::{HeldOutMetrics, TrainReport, TrainSettings, TrainStart, train};
 pub use teacher::Teacher;
 

@@ -10,8 +10,8 @@ use candle_core::{CpuStorage, CustomOp1, D, Device, Layout, Result, Shape, Tenso
 use candle_nn::ops::softmax_last_dim;
 
 use super::corpus::TOP;
+use super::custom_ops::{rope, select_rows, softmax, unit};
 use super::linear::{Products, SoftCross};
-use super::own::{rope, select_rows, softmax, unit};
 use super::sizes::HeadDims;
 use crate::distribution::exp;
 use crate::model::HeadForm;
@@ -32,7 +32,7 @@ pub struct Example {
     /// Embeddings of the tokens from position 1 on, (texts, n, dim).
     pub embedded: Tensor,
     /// Target distributions after the tokens at i + 1, for all entries without padding.
-    pub targets: Laws,
+    pub targets: TargetDistributions,
     /// Weight of each of these entries.
     pub counts: Vec<f32>,
     /// Output row of the target's most probable token for each, if it has one.
@@ -67,7 +67,7 @@ impl Example {
 }
 
 /// Target distributions that a head is to predict.
-pub enum Laws {
+pub enum TargetDistributions {
     /// [`TOP`] output rows per entry with weights, 0 where a token has no row.
     Top { rows: Vec<u32>, weights: Vec<f32> },
     /// Probability of each output row given that it is one of them, and their mass.
@@ -76,33 +76,33 @@ pub enum Laws {
     Whole { given: Tensor, mass: Tensor },
 }
 
-impl Laws {
+impl TargetDistributions {
     /// Returns the cross-entropy of logits (entries, vocab), summed with weights `counts`.
     pub fn loss(&self, logits: &Tensor, counts: &[f32]) -> Result<Tensor> {
         match self {
-            Laws::Top { rows, weights } => {
+            TargetDistributions::Top { rows, weights } => {
                 logits.contiguous()?.apply_op1_no_bwd(&SoftCross::new(rows, weights, counts))
             }
-            Laws::Whole { given, mass } => {
+            TargetDistributions::Whole { given, mass } => {
                 whole(given, mass, logits, &softmax_last_dim(logits)?, counts)
             }
         }
     }
 }
 
-/// Returns the cross-entropy of logits with softmax `chances`, summed with weights `counts`.
+/// Returns the cross-entropy of logits with softmax `probabilities`, summed with weights `counts`.
 ///
-/// For distributions in the form of [`Laws::Whole`].
+/// For distributions in the form of [`TargetDistributions::Whole`].
 fn whole(
     given: &Tensor,
     mass: &Tensor,
     logits: &Tensor,
-    chances: &Tensor,
+    probabilities: &Tensor,
     counts: &[f32],
 ) -> Result<Tensor> {
     let counts = Tensor::from_slice(counts, (counts.len(), 1), logits.device())?;
     // The largest logit and its probability give the logarithm of the sum of all powers.
-    let log_z = (logits.max_keepdim(1)? - chances.max_keepdim(1)?.log()?)?;
+    let log_z = (logits.max_keepdim(1)? - probabilities.max_keepdim(1)?.log()?)?;
     ((log_z - (given * logits)?.sum_keepdim(1)?)? * mass * counts)?.sum_all()
 }
 
@@ -222,17 +222,17 @@ impl Net {
     /// Returns the cross-entropy of a depth to `laws`.
     ///
     /// Each entry is weighted by `counts` in the reported loss and by `shares` in the gradient.
-    /// [`Laws::Top`] must be of one text.
+    /// [`TargetDistributions::Top`] must be of one text.
     pub fn cross_entropy(
         &self,
         depth: &Depth,
-        laws: &Laws,
+        targets: &TargetDistributions,
         counts: &[f32],
         shares: &[f32],
         products: Option<&Products>,
     ) -> Result<Loss> {
-        match laws {
-            Laws::Top { rows, weights } => {
+        match targets {
+            TargetDistributions::Top { rows, weights } => {
                 let soft = SoftCross::new(rows, weights, shares);
                 let term = match products {
                     Some(products) => {
@@ -247,13 +247,13 @@ impl Net {
                     .map_or(1.0, |(share, count)| share / count);
                 Ok(Loss { counted: (term.detach() / f64::from(share))?, term })
             }
-            Laws::Whole { given, mass } => {
+            TargetDistributions::Whole { given, mass } => {
                 let (input, output) = (depth.normed.detach(), self.get("output.weight")?);
                 let logits = self.logits(depth, products)?.detach();
-                let chances = softmax_last_dim(&logits)?;
+                let probabilities = softmax_last_dim(&logits)?;
                 // Gradients of both factors by hand: the composed operations would go through all
                 // logits many times.
-                let slope = (&chances - given)?;
+                let slope = (&probabilities - given)?;
                 let weigh =
                     (Tensor::from_slice(shares, (shares.len(), 1), logits.device())? * mass)?;
                 let back = slope.matmul(&output.detach())?.broadcast_mul(&weigh)?;
@@ -261,7 +261,7 @@ impl Net {
                 // Row by row first: a device computes each sum on one of its processors.
                 let sum = |x: Tensor| x.sum(1)?.sum_all();
                 let term = (sum((&depth.normed * back)?)? + sum((output * learned)?)?)?;
-                Ok(Loss { term, counted: whole(given, mass, &logits, &chances, counts)? })
+                Ok(Loss { term, counted: whole(given, mass, &logits, &probabilities, counts)? })
             }
         }
     }

@@ -9,7 +9,7 @@ use candle_core::{Device, Tensor, Var};
 use super::corpus::TOP;
 use super::export;
 use super::linear::{Matrices, Products, SoftCross};
-use super::net::{Example, Laws, Net};
+use super::net::{Example, Net, TargetDistributions};
 use super::rounding;
 use super::run::{Backpropagation, TrainSettings, backpropagate};
 use super::sizes::HeadDims;
@@ -63,7 +63,7 @@ fn example(weights: &Weights, tokens: &[u32]) -> (Example, Vec<f32>) {
     let example = Example {
         hidden: Tensor::from_slice(&hidden, (1, n, FUSED * CONFIG.dim), &Device::Cpu).unwrap(),
         embedded: Tensor::from_vec(embedded, (1, n, CONFIG.dim), &Device::Cpu).unwrap(),
-        targets: Laws::Top { rows: vec![0; n * TOP], weights: vec![0.0; n * TOP] },
+        targets: TargetDistributions::Top { rows: vec![0; n * TOP], weights: vec![0.0; n * TOP] },
         counts: vec![1.0; n],
         best: vec![None; n],
         lens: vec![n],
@@ -270,7 +270,7 @@ fn joined_texts_give_the_summed_gradients() {
             .collect();
         let rows = (0..len * TOP).map(|k| (k % TOP) as u32).collect();
         Example {
-            targets: Laws::Top { rows, weights: laws },
+            targets: TargetDistributions::Top { rows, weights: laws },
             counts: (0..len).map(counts).collect(),
             ..example
         }
@@ -295,7 +295,7 @@ fn joined_texts_give_the_summed_gradients() {
     };
     let whole: Vec<f32> = (parts.iter())
         .flat_map(|part| {
-            let Laws::Top { weights, .. } = &part.targets else {
+            let TargetDistributions::Top { weights, .. } = &part.targets else {
                 unreachable!("they were made so")
             };
             weights.iter().copied()
@@ -306,7 +306,7 @@ fn joined_texts_give_the_summed_gradients() {
     let together = Example {
         hidden: both(|part| &part.hidden),
         embedded: both(|part| &part.embedded),
-        targets: Laws::Whole { given: whole.broadcast_div(&mass).unwrap(), mass },
+        targets: TargetDistributions::Whole { given: whole.broadcast_div(&mass).unwrap(), mass },
         counts: lens.iter().flat_map(|&len| (0..len).map(counts)).collect(),
         best: Vec::new(),
         lens: lens.to_vec(),
@@ -354,7 +354,7 @@ fn products_on_the_tile_unit_give_the_same_gradients() {
     let tokens: Vec<u32> = (0..23).map(|i| i * 31 % 96).collect();
     let (example, _) = example(&weights, &tokens);
     let n = tokens.len() - 1;
-    let laws = Laws::Top {
+    let laws = TargetDistributions::Top {
         rows: (0..n * TOP).map(|i| (i * 7 % 48) as u32).collect(),
         weights: numbers(n * TOP, 9, 0.1).iter().map(|w| w.abs()).collect(),
     };

@@ -8,7 +8,7 @@ use rand_core::{Rng, SeedableRng};
 
 use super::super::TrainError;
 use super::super::corpus::{CorpusText, TOP};
-use super::super::net::{Example, Laws};
+use super::super::net::{Example, TargetDistributions};
 use super::super::teacher::{Teacher, TeacherOutput};
 use super::Run;
 use crate::model::HeadForm;
@@ -142,7 +142,7 @@ impl Run<'_> {
         Ok(Example {
             hidden: Tensor::from_vec(hidden, (1, n, self.net.sizes.fused * dim), &Device::Cpu)?,
             embedded: Tensor::from_vec(embedded, (1, n, dim), &Device::Cpu)?,
-            targets: Laws::Top { rows, weights },
+            targets: TargetDistributions::Top { rows, weights },
             counts: (0..n).map(|i| self.count(piece, i)).collect(),
             best,
             lens: vec![n],
@@ -201,7 +201,7 @@ impl Run<'_> {
             hidden,
             embedded: teacher.llama().embed(&next)?.reshape((texts, n, dim))?,
             // Where the whole mass is below 32-bit range, nothing is learned.
-            targets: Laws::Whole {
+            targets: TargetDistributions::Whole {
                 given: laws.broadcast_div(&mass.maximum(f32::MIN_POSITIVE)?)?,
                 mass,
             },
