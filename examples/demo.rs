@@ -14,7 +14,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use clap::Parser;
 use serde_json::Value;
-use speclight::telemetry::recording::{Entry, Reader, SMALLEST_LEVEL, Timed, Writer};
+use speclight::telemetry::recording::{Entry, Reader, SMALLEST_LEVEL, TimedEntry, Writer};
 
 /// Captions, each with the number of steps after which it is shown; at most 78 columns.
 const CAPTIONS: &[(usize, &str)] = &[
@@ -66,7 +66,7 @@ fn main() -> Result<()> {
     let mut caption = captions.next();
     let mut steps = 0;
     let mut last = Duration::ZERO;
-    for Timed { at, entry } in
+    for TimedEntry { at, entry } in
         Reader::open(&options.input).context("the recording can't be read")?
     {
         if matches!(entry, Entry::Step(_)) {

@@ -42,7 +42,7 @@ impl Drafter for Latest {
             .map(|node| next(node).map(|&token| Candidate { token, q: 0.5 }).into_iter().collect())
             .collect())
     }
-    fn at(&self, _: usize) -> Result<Box<dyn Drafter>, DraftError> {
+    fn fork_at(&self, _: usize) -> Result<Box<dyn Drafter>, DraftError> {
         Ok(Box::new(Latest::default()))
     }
 }

@@ -87,7 +87,7 @@ pub enum DraftError {
 ///         let again = |&node: &usize| vec![Candidate { token: tree.token(node), q: 0.5 }];
 ///         Ok(nodes.iter().map(again).collect())
 ///     }
-///     fn at(&self, _: usize) -> Result<Box<dyn Drafter>, DraftError> {
+///     fn fork_at(&self, _: usize) -> Result<Box<dyn Drafter>, DraftError> {
 ///         Ok(Box::new(Repeat))
 ///     }
 /// }
@@ -157,8 +157,8 @@ pub trait Drafter: Send {
     fn end(&mut self, _request: &mut DraftRequest) {}
 
     /// Returns the member that proposed each node of a tree grown in this step. Values are indices
-    /// into [`DrafterInfo::members`]. If several members proposed a node, it is the one that gave it
-    /// the highest probability.
+    /// into [`DrafterInfo::members`]. If several members proposed a node, it is the one that gave
+    /// it the highest probability.
     fn origins(&self, tree: &TokenTree) -> Vec<usize> {
         vec![0; tree.len()]
     }
@@ -179,5 +179,5 @@ pub trait Drafter: Send {
     ///
     /// # Errors
     /// If a device fails.
-    fn at(&self, tokens: usize) -> Result<Box<dyn Drafter>, DraftError>;
+    fn fork_at(&self, tokens: usize) -> Result<Box<dyn Drafter>, DraftError>;
 }

@@ -63,7 +63,7 @@ impl<F: Fn(&[TokenId]) -> Vec<Candidate> + Send> Drafter for Fixed<F> {
     fn learn(&mut self, feedback: &VerifyFeedback) {
         self.feedback.lock().unwrap().push(feedback.clone());
     }
-    fn at(&self, _: usize) -> Result<Box<dyn Drafter>, DraftError> {
+    fn fork_at(&self, _: usize) -> Result<Box<dyn Drafter>, DraftError> {
         Err(DraftError::Unfit("a drafter for tests has one text".into()))
     }
 }

@@ -73,19 +73,19 @@ mod tests {
     #[test]
     fn a_cached_cost_is_found_only_for_its_model_and_device() {
         let folder = tempfile::tempdir().unwrap();
-        let shelf = |model, device| CostCache::new(folder.path(), model, device);
+        let cache = |model, device| CostCache::new(folder.path(), model, device);
         let cost = CostCurve::new(vec![(1, 0.5), (2, 0.75)]).unwrap();
-        assert_eq!(shelf("a", "cpu").read(), None);
-        shelf("a", "cpu").keep(&cost);
-        assert_eq!(shelf("a", "cpu").read(), Some(cost.clone()));
-        assert_eq!((shelf("b", "cpu").read(), shelf("a", "cuda:0").read()), (None, None));
-        let shelf = shelf("a", "cpu");
-        let key = &shelf.key;
+        assert_eq!(cache("a", "cpu").read(), None);
+        cache("a", "cpu").keep(&cost);
+        assert_eq!(cache("a", "cpu").read(), Some(cost.clone()));
+        assert_eq!((cache("b", "cpu").read(), cache("a", "cuda:0").read()), (None, None));
+        let cache = cache("a", "cpu");
+        let key = &cache.key;
         let written = |seconds: &str, measured: u64| {
             format!("{{\"key\":{key:?},\"seconds\":{seconds},\"measured\":{measured}}}")
         };
-        std::fs::write(&shelf.file, written("[[1,0.5],[2,0.75]]", now() - 60)).unwrap();
-        assert_eq!(shelf.read(), Some(cost.clone()));
+        std::fs::write(&cache.file, written("[[1,0.5],[2,0.75]]", now() - 60)).unwrap();
+        assert_eq!(cache.read(), Some(cost.clone()));
         let damages = [
             String::new(),
             "{}".into(),
@@ -99,11 +99,11 @@ mod tests {
             written("[[1,0.002],[4,0.106]]", now()),
         ];
         for damage in damages {
-            std::fs::write(&shelf.file, &damage).unwrap();
-            assert_eq!(shelf.read(), None, "{damage}");
+            std::fs::write(&cache.file, &damage).unwrap();
+            assert_eq!(cache.read(), None, "{damage}");
         }
-        shelf.keep(&cost);
-        assert_eq!(shelf.read(), Some(cost.clone()));
+        cache.keep(&cost);
+        assert_eq!(cache.read(), Some(cost.clone()));
         // An unwritable folder is no error, and no partial file remains.
         let file = folder.path().join("file");
         std::fs::write(&file, "").unwrap();

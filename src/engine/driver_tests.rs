@@ -79,7 +79,7 @@ fn engine(table: &TableDecoder, settings: StepSettings) -> Result<Engine, String
         session,
         tokens: Box::new(tokens),
         info: RunInfo::default(),
-        shelf: None,
+        cost_cache: None,
         work: Default::default(),
     })
 }

@@ -39,7 +39,7 @@ pub(crate) struct Engine {
     /// Description of the run, without the prompts.
     pub info: RunInfo,
     /// Cache file of the pass cost; `None` disables caching.
-    pub(super) shelf: Option<CostCache>,
+    pub(super) cost_cache: Option<CostCache>,
     /// Work per token and pass of the target, for the roofline model.
     pub work: ModelWork,
 }
@@ -60,10 +60,10 @@ impl Engine {
 
     /// Caches the current pass cost for later runs, if it is known and plausible.
     pub(super) fn keep_cost(&self) {
-        if let (Some(shelf), Some(cost)) =
-            (&self.shelf, self.session.cost().filter(|cost| cost.is_plausible()))
+        if let (Some(cache), Some(cost)) =
+            (&self.cost_cache, self.session.cost().filter(|cost| cost.is_plausible()))
         {
-            shelf.keep(cost);
+            cache.keep(cost);
         }
     }
 }
@@ -202,7 +202,7 @@ impl Loader {
         let (raw, format) = (options.raw, options.error_format);
         let tokens: PromptEncoder =
             Box::new(move |text| model.prompt_tokens(text, raw).map_err(|e| (format.0)(&e.into())));
-        Ok(Engine { session, tokens, info, shelf: cost_cache, work })
+        Ok(Engine { session, tokens, info, cost_cache, work })
     }
 
     /// Returns the model called `name`, loading it on first use.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::{Event, Pace};
 use crate::telemetry::recording::{
-    Entry, LIVE_LEVEL, OracleEntry, Reader, RecordingEnd, RecordingError, Timed, Writer,
+    Entry, LIVE_LEVEL, OracleEntry, Reader, RecordingEnd, RecordingError, TimedEntry, Writer,
 };
 use crate::telemetry::{JsonLine, RunInfo, RunLine, StepSettings};
 
@@ -105,7 +105,7 @@ impl<R: Read> Iterator for EventReader<R> {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            let Timed { at, entry } = self.entries.next()?;
+            let TimedEntry { at, entry } = self.entries.next()?;
             let search = self.search.take();
             let event = match entry {
                 Entry::Loading { what, done } => Event::Loading { what, done },

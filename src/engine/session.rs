@@ -38,7 +38,7 @@ const DRAFTING: usize = 1 << 20;
 const SEARCHING: usize = 1 << 21;
 
 /// Text that is being generated.
-struct Text {
+struct TextState {
     id: String,
     random: TextRandom,
     /// Prompt and output, the pending token last.
@@ -58,7 +58,7 @@ struct Text {
     ending: Option<Ending>,
 }
 
-impl Text {
+impl TextState {
     /// Returns the maximum depth of a drafted token.
     ///
     /// The last drafted token still needs a bonus token after it, and both must lie before the end.
@@ -214,7 +214,7 @@ pub struct Session {
     /// Planner of the `static` tree shape.
     planner: Planner,
     budget: BudgetPolicy,
-    text: Option<Text>,
+    text: Option<TextState>,
     /// Size of the last step's verified tree, root included.
     last_size: usize,
 }
@@ -329,7 +329,8 @@ impl Session {
     /// This selects one step in `every`, at an offset within each text that the seed determines:
     /// the first steps of a text are easier than the average.
     pub(crate) fn is_searched(&self, step: usize, every: usize) -> bool {
-        let offset = |text: &Text| (text.random.nth_uniform(0, SEARCHING) * every as f64) as usize;
+        let offset =
+            |text: &TextState| (text.random.nth_uniform(0, SEARCHING) * every as f64) as usize;
         every > 0
             && self.text.as_ref().is_some_and(|text| step % every == offset(text).min(every - 1))
     }
@@ -371,7 +372,7 @@ impl Session {
         self.target.truncate(0);
         self.target.prefill(read, PREFILL, Logits::None)?;
         let end = prompt.len().saturating_add(max_tokens);
-        let mut text = Text {
+        let mut text = TextState {
             id: id.to_owned(),
             random: TextRandom::new(self.settings.seed, id),
             tokens: prompt.to_vec(),
@@ -416,7 +417,7 @@ impl Session {
     }
 
     /// Makes one step of a text that goes on.
-    fn step_text(&mut self, text: &mut Text) -> Result<StepRecord, SessionError> {
+    fn step_text(&mut self, text: &mut TextState) -> Result<StepRecord, SessionError> {
         let began = Instant::now();
         let drafted = self.draft(text, began)?;
         let draft_end = Instant::now();
@@ -441,7 +442,7 @@ impl Session {
     /// Grows the tree to verify, and cuts it if the budget is automatic.
     ///
     /// `began` is when the step began.
-    fn draft(&mut self, text: &Text, began: Instant) -> Result<StepDraft, SessionError> {
+    fn draft(&mut self, text: &TextState, began: Instant) -> Result<StepDraft, SessionError> {
         let max_tokens = self.settings.budget.min(self.target.capacity() - self.target.len());
         let AvailableDrafter { info, drafter } = &mut self.drafters[self.drafter];
         let shape = self.settings.shape;
@@ -471,7 +472,11 @@ impl Session {
     }
 
     /// Accepts or rejects the drafted tokens by the target's distributions of the last pass.
-    fn verify(&mut self, text: &Text, drafted: &StepDraft) -> Result<VerifyOutcome, SessionError> {
+    fn verify(
+        &mut self,
+        text: &TextState,
+        drafted: &StepDraft,
+    ) -> Result<VerifyOutcome, SessionError> {
         let StepDraft { draft, position, .. } = drafted;
         let observed = if text.repeated { &mut self.timing } else { &mut self.observed };
         let sampling = self.settings.sampling();
@@ -483,7 +488,11 @@ impl Session {
     /// Keeps the accepted path in the target's cache, and extends the text.
     ///
     /// Returns the text of each emitted token.
-    fn commit(&mut self, text: &mut Text, verdict: &Verdict) -> Result<Vec<String>, SessionError> {
+    fn commit(
+        &mut self,
+        text: &mut TextState,
+        verdict: &Verdict,
+    ) -> Result<Vec<String>, SessionError> {
         let slots: Vec<usize> = std::iter::once(0).chain(verdict.path.iter().copied()).collect();
         self.target.commit(&slots)?;
         Ok(text.extend(&verdict.emitted, &self.vocabulary))
@@ -494,7 +503,7 @@ impl Session {
     /// Also keeps what a later oracle search of the step needs.
     fn record(
         &mut self,
-        text: &mut Text,
+        text: &mut TextState,
         drafted: &StepDraft,
         outcome: VerifyOutcome,
         emitted_text: Vec<String>,
@@ -563,7 +572,7 @@ impl Session {
     /// Returns `None` if nothing was to be drafted, or the text ended.
     fn miss(
         &self,
-        text: &Text,
+        text: &TextState,
         drafted: &StepDraft,
         record: &StepRecord,
         target_best: &[(TokenId, f64)],

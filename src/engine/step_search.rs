@@ -151,7 +151,7 @@ impl StepSearch {
         let kind = &past.settings.drafter;
         let Some(drafter) = session.drafter_of(kind) else { return Ok(()) };
         let failed = |source: DraftError| SessionError::Draft { kind: kind.clone(), source };
-        let mut drafter = drafter.at(self.tokens.len()).map_err(failed)?;
+        let mut drafter = drafter.fork_at(self.tokens.len()).map_err(failed)?;
         let stop = self.vocabulary.stop();
         let mut request = DraftRequest {
             sampling: self.sampling,

@@ -228,7 +228,7 @@ pub fn engine(table: &TableDecoder, stop: &[TokenId], settings: StepSettings) ->
         session,
         tokens: Box::new(tokens),
         info: Default::default(),
-        shelf: None,
+        cost_cache: None,
         work: Default::default(),
     }
 }

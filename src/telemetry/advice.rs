@@ -30,7 +30,7 @@ use super::{BudgetCurve, OracleResult, StepRecord};
 use crate::draft::Shape;
 use crate::theory::cost::CostCurve;
 use crate::theory::intervals::Estimate;
-use crate::theory::waves::{LEAST_STEPS, half_widths, wave_count};
+use crate::theory::wild_bootstrap::{LEAST_STEPS, half_widths, wave_count};
 
 /// Maximum number of recent steps that predictions use.
 pub const MAX_ADVICE_STEPS: usize = 512;

@@ -7,7 +7,7 @@
 use super::{StepRecord, TokenClass};
 use crate::draft::DrafterKind;
 use crate::theory::intervals::Estimate;
-use crate::theory::waves::{UNITS, half_widths, wave_count};
+use crate::theory::wild_bootstrap::{UNITS, half_widths, wave_count};
 
 /// Number of depths counted individually; the last one includes all deeper ones.
 pub const RATE_DEPTHS: usize = 8;
@@ -74,7 +74,7 @@ pub struct Drift {
 /// Miss rates by kind of token and over time, in constant memory.
 ///
 /// Steps over time are grouped in at most 32 units of equal length, as for other intervals over
-/// steps ([`crate::theory::waves`]).
+/// steps ([`crate::theory::wild_bootstrap`]).
 #[derive(Clone, Debug, PartialEq)]
 pub struct BaseRates {
     total: MissRate,

@@ -199,7 +199,8 @@ pub struct EntropyClassBound {
 }
 
 /// Means over the steps at the present settings, with 95% intervals. The intervals are from a
-/// bootstrap over steps ([`crate::theory::waves`]). They are `None` while there are too few steps.
+/// bootstrap over steps ([`crate::theory::wild_bootstrap`]). They are `None` while there are too
+/// few steps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ReachedIntervals {
     /// Number of steps at these settings.

@@ -7,7 +7,7 @@ use crate::theory::cost::CostCurve;
 use crate::theory::intervals::{Estimate, Interval};
 use crate::theory::light::{OracleCurve, best_fixed, fastest_reading_pass};
 pub use crate::theory::light_units::LightIntervals;
-use crate::theory::light_units::{LARGEST, LightResult, LightUnits, StepSums};
+use crate::theory::light_units::{LARGEST, LightResult, SpeedLadderUnits, StepSums};
 
 /// Ceiling on decoding speed for any drafter, and the fraction of it that was reached.
 ///
@@ -61,7 +61,7 @@ impl SpeedOfLight {
     /// `cost` gives the seconds of passes up to its largest measured size, and `fluid` the fluid
     /// bound F(P) for P = 0, 1, 2, ... drafted nodes. For deterministic text, F(P) = P is used
     /// instead.
-    pub fn new(units: &LightUnits, cost: Option<&CostCurve>, fluid: &[f64]) -> SpeedOfLight {
+    pub fn new(units: &SpeedLadderUnits, cost: Option<&CostCurve>, fluid: &[f64]) -> SpeedOfLight {
         let seconds = cost.map_or_else(Vec::new, pass_seconds);
         let LightResult { marks, best_budget, intervals } = units.result(&seconds);
         let iid = if units.deterministic() {
@@ -155,7 +155,7 @@ pub struct SearchedStep<'a> {
 /// the tally.
 #[derive(Clone, Debug, Default)]
 pub struct LightTally {
-    units: Option<LightUnits>,
+    units: Option<SpeedLadderUnits>,
     last: Option<LastStep>,
 }
 
@@ -173,7 +173,7 @@ impl LightTally {
         let deterministic = record.settings.samples_trees() || record.settings.sampling().greedy();
         let units = match &mut self.units {
             Some(units) if units.deterministic() == deterministic => units,
-            units => units.insert(LightUnits::new(deterministic)),
+            units => units.insert(SpeedLadderUnits::new(deterministic)),
         };
         if record.step == 0 {
             // No effect if the previous text ended normally.
@@ -221,7 +221,7 @@ impl LightTally {
         if record_of_last_step
             .is_none_or(|record| record.prompt_id == last.prompt_id && record.step == last.step)
         {
-            self.units.iter_mut().for_each(LightUnits::end_text);
+            self.units.iter_mut().for_each(SpeedLadderUnits::end_text);
         }
     }
 

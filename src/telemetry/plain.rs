@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::StepRecord;
 use crate::theory::intervals::{Estimate, Interval};
-use crate::theory::waves::half_widths;
+use crate::theory::wild_bootstrap::half_widths;
 
 /// Maximum number of units of the interval. Beyond that they are joined in pairs.
 const UNITS: usize = 64;

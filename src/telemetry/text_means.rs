@@ -4,11 +4,12 @@
 //! language, and the form differ from text to text. An interval from stretches shorter than a text
 //! misses that variance. In simulation it covered the true mean in 68% of runs of 4 texts, and in
 //! 89% of runs of 20. The unit here is therefore a whole text. The interval is that of the
-//! dependent wild bootstrap with cosine waves over these units ([`waves`](crate::theory::waves)),
-//! so that texts may also resemble their neighbors in the list. In simulation it covers the true
-//! mean in 93 to 97% of runs of 8, 12, 20, 40, and 80 texts (see the tests).
+//! dependent wild bootstrap with cosine waves over these units
+//! ([`wild_bootstrap`](crate::theory::wild_bootstrap)), so that texts may also resemble their
+//! neighbors in the list. In simulation it covers the true mean in 93 to 97% of runs of 8, 12, 20,
+//! 40, and 80 texts (see the tests).
 
-use crate::theory::waves::half_widths;
+use crate::theory::wild_bootstrap::half_widths;
 
 /// Maximum number of units. When it is reached, neighbors are joined and units double in size.
 const UNITS: usize = 32;

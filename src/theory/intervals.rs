@@ -4,8 +4,8 @@
 //! Consecutive steps are grouped in units, whose number stays below [`UNITS`]: when it is reached,
 //! neighbors are merged and a unit holds twice as many steps. A unit keeps the number of its steps,
 //! the sum of E\[X | T\], and the pool of its positions' distributions on a coarse grid. Weighted
-//! by slow waves over the units ([`waves`](super::waves)), they give the mean of E\[X | T\], the
-//! fluid bound of their pool, and the ratio of the two, all from the same weights.
+//! by slow waves over the units ([`wild_bootstrap`](super::wild_bootstrap)), they give the mean of
+//! E\[X | T\], the fluid bound of their pool, and the ratio of the two, all from the same weights.
 //!
 //! The coarse grid loosens the bound by nearly the same factor at all weights. Therefore only the
 //! ratio of a weighted bound to that of all units is used, and the caller's own bound is scaled by
@@ -17,7 +17,7 @@
 //! 512 steps on with regimes of 20 (see the tests).
 
 use crate::theory::pool::SurprisalPool;
-use crate::theory::waves::{LEAST_STEPS, UNITS, half_widths, wave_count};
+use crate::theory::wild_bootstrap::{LEAST_STEPS, UNITS, half_widths, wave_count};
 
 /// Minimum number of steps for an interval.
 pub const MIN_INTERVAL_STEPS: usize = UNITS / 2 * LEAST_STEPS;

@@ -126,7 +126,7 @@ impl SizedPass {
 
 /// Speed ceiling c, and the policy that attains it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct LightSpeed {
+pub struct SpeedCeiling {
     /// Ceiling c, in tokens per second.
     pub rate: f64,
     /// Best pass in each context, in the order given.
@@ -138,11 +138,11 @@ pub struct LightSpeed {
 /// Masses are upper bounds ([`OracleCurve::upper`]), so the result stays a ceiling where a search
 /// was not finished. Returns `None` without contexts or seconds, or if a time is not positive and
 /// finite.
-pub fn speed_of_light(contexts: &[OracleCurve], seconds: &[f64]) -> Option<LightSpeed> {
+pub fn speed_of_light(contexts: &[OracleCurve], seconds: &[f64]) -> Option<SpeedCeiling> {
     if contexts.is_empty() || !valid(seconds) {
         return None;
     }
-    let mut found = LightSpeed { rate: 0.0, passes: Vec::new() };
+    let mut found = SpeedCeiling { rate: 0.0, passes: Vec::new() };
     for _ in 0..MOST_ITERATIONS {
         let best = |context| SizedPass::at_price(context, seconds, found.rate);
         let passes: Vec<SizedPass> = contexts.iter().map(best).collect();
@@ -150,7 +150,7 @@ pub fn speed_of_light(contexts: &[OracleCurve], seconds: &[f64]) -> Option<Light
         let rate = tokens / passes.iter().map(|pass| pass.seconds).sum::<f64>();
         // Each policy is at least as fast as the one before it, up to rounding.
         let done = rate <= found.rate * (1.0 + 1e-14);
-        found = LightSpeed { rate, passes };
+        found = SpeedCeiling { rate, passes };
         if done {
             break;
         }

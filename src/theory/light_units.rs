@@ -18,7 +18,7 @@ use super::light::{
     OracleCurve, SizedPass, best_fixed, best_fixed_for_lengths, fastest_reading_pass,
     least_seconds, mean_upper, speed_of_light,
 };
-use super::waves::{UNITS, half_widths, wave_count};
+use super::wild_bootstrap::{UNITS, half_widths, wave_count};
 
 /// Largest pass that is considered, in tokens.
 pub const LARGEST: usize = 256;
@@ -210,7 +210,7 @@ struct RecentStep {
 ///
 /// One value of `deterministic` holds for all steps.
 #[derive(Clone, Debug)]
-pub struct LightUnits {
+pub struct SpeedLadderUnits {
     deterministic: bool,
     steps: usize,
     /// Number of steps in a full unit.
@@ -229,7 +229,7 @@ pub struct LightUnits {
     last: StepSums,
 }
 
-impl LightUnits {
+impl SpeedLadderUnits {
     /// Creates an accumulator without steps.
     ///
     /// With `deterministic` every token of a perfect drafter is accepted up to the end of the text:
@@ -528,8 +528,8 @@ mod tests {
     }
 
     /// Steps whose hidden state has this autocorrelation, one in `every` searched.
-    fn simulate(steps: usize, seed: u64, correlation: f64, every: usize) -> LightUnits {
-        let (mut noise, mut units) = (SplitMix(seed), LightUnits::new(false));
+    fn simulate(steps: usize, seed: u64, correlation: f64, every: usize) -> SpeedLadderUnits {
+        let (mut noise, mut units) = (SplitMix(seed), SpeedLadderUnits::new(false));
         let mut mood = noise.normal();
         for step in 0..steps {
             // Spread around the mean of the hidden state, independent between neighbors.
@@ -688,7 +688,7 @@ mod tests {
             result.intervals.ladder.luck.is_some(),
             "too few contexts for c, enough steps for the rest"
         );
-        let mut units = LightUnits::new(false);
+        let mut units = SpeedLadderUnits::new(false);
         assert_eq!(units.result(&SECONDS), LightResult::default());
         units.add_search(&oracle(0.0), None);
         assert_eq!(units.searched_steps(), 0);
@@ -736,7 +736,7 @@ mod tests {
     }
 
     /// Adds a deterministic text of `length` tokens, in steps that emit `each`.
-    fn text(units: &mut LightUnits, length: usize, each: usize, budget: usize) {
+    fn text(units: &mut SpeedLadderUnits, length: usize, each: usize, budget: usize) {
         let mut left = length;
         while left > 0 {
             let tokens = each.min(left) as f64;
@@ -754,7 +754,7 @@ mod tests {
 
     #[test]
     fn deterministic_text_is_bounded_by_its_length() {
-        let mut units = LightUnits::new(true);
+        let mut units = SpeedLadderUnits::new(true);
         text(&mut units, 20, 1, 4);
         // Not ended: reading speed applies, and every node of the tree could have been accepted.
         let open = units.result(&SECONDS);
@@ -780,7 +780,7 @@ mod tests {
 
     #[test]
     fn a_free_oracle_reaches_the_ceiling_of_deterministic_text() {
-        let mut units = LightUnits::new(true);
+        let mut units = SpeedLadderUnits::new(true);
         for _ in 0..100 {
             text(&mut units, 24, 8, 8);
             units.end_text();
@@ -790,7 +790,7 @@ mod tests {
         let ends = result.intervals.fraction.unwrap();
         assert!(ends.high - ends.low < 1e-9);
         // Many long texts take no more memory, and stay below their ceiling.
-        let mut units = LightUnits::new(true);
+        let mut units = SpeedLadderUnits::new(true);
         (0..20).for_each(|i| {
             text(&mut units, 5000 + i, 8, 8);
             units.end_text();
@@ -808,7 +808,7 @@ mod tests {
         // c.
         let truth = truth().light.unwrap();
         let mut noise = SplitMix(5);
-        let mut units = LightUnits::new(false);
+        let mut units = SpeedLadderUnits::new(false);
         for step in 0..1600usize {
             let curve = oracle(noise.normal());
             let price = |b: usize| 1.0 + curve.upper(b - 1) - truth * SECONDS[b - 1];
@@ -840,7 +840,7 @@ mod tests {
 
     #[test]
     fn impossible_numbers_give_no_mark() {
-        let mut units = LightUnits::new(false);
+        let mut units = SpeedLadderUnits::new(false);
         for _ in 0..300 {
             units.add(&StepSums {
                 budget: 3,

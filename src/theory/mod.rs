@@ -6,7 +6,7 @@
 //! - Speed: [`cost`] and [`pass_times`] (seconds of a verify pass on this machine), [`speed`]
 //!   (speed-up), [`light`] (largest decoding speed of any drafter), [`light_units`] (that and the
 //!   speed ladder over many steps).
-//! - Confidence: [`intervals`] (over steps, by [`waves`]) and [`bootstrap`] (over blocks of texts).
+//! - Confidence: [`intervals`] (over steps, by [`wild_bootstrap`]) and [`bootstrap`] (over blocks of texts).
 
 pub mod bootstrap;
 pub mod bounds;
@@ -22,4 +22,4 @@ pub mod search;
 mod small;
 pub mod speed;
 pub mod transport;
-pub mod waves;
+pub mod wild_bootstrap;

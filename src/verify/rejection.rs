@@ -176,7 +176,7 @@ impl<'a> Rejection<'a> {
     /// Samples the bonus token from the residual, at quantile `draw`.
     ///
     /// Candidates come first, in their order, then all other tokens.
-    pub fn rest(&self, dist: &TokenDist, draw: f64) -> TokenId {
+    pub fn sample_residual(&self, dist: &TokenDist, draw: f64) -> TokenId {
         sample_residual(self.proposal, (&self.target, self.others), dist, draw)
     }
 }
@@ -207,10 +207,10 @@ pub(super) fn sample_residual(
 
 /// Verifies a sampled tree by recursive rejection.
 ///
-/// The children of node i are those of `proposals[i]`, and `dist(node)` is the target's distribution
-/// after that node. `draw(d, n)` is a uniform random number in \[0, 1) of the step's d-th token,
-/// from 0. Number n = 0 samples the bonus token; n = 1, 2, ... decide if the children at this depth
-/// are accepted.
+/// The children of node i are those of `proposals[i]`, and `dist(node)` is the target's
+/// distribution after that node. `draw(d, n)` is a uniform random number in \[0, 1) of the step's
+/// d-th token, from 0. Number n = 0 samples the bonus token; n = 1, 2, ... decide if the children
+/// at this depth are accepted.
 ///
 /// # Errors
 /// If a distribution does not exist.
@@ -241,7 +241,7 @@ pub fn verify_rejection<'a>(
             let bonus = if rejection.rejected == 0 {
                 dist.sample(draw(depth, 0))
             } else {
-                rejection.rest(&dist, draw(depth, 0))
+                rejection.sample_residual(&dist, draw(depth, 0))
             };
             verdict.emitted.push(bonus);
             return Ok(verdict);
@@ -376,7 +376,7 @@ mod tests {
                 }
                 if left >= 1e-12 {
                     let sum = rejection.sums().0;
-                    for (token, p) in self.rest(&rejection, &target) {
+                    for (token, p) in self.residual(&rejection, &target) {
                         out(&[path, &[token]].concat(), left * p / sum);
                     }
                 }
@@ -384,7 +384,7 @@ mod tests {
         }
 
         /// Returns the residual of the target's distribution, by token.
-        fn rest(&self, rejection: &Rejection, target: &TokenDist) -> Vec<(TokenId, f64)> {
+        fn residual(&self, rejection: &Rejection, target: &TokenDist) -> Vec<(TokenId, f64)> {
             let of = |token: TokenId| match rejection
                 .proposal
                 .candidates
@@ -544,14 +544,14 @@ mod tests {
                     continue;
                 }
                 // In sampling order: candidates first, then the other tokens.
-                let mut rest = world.rest(&rejection, &target);
+                let mut rest = world.residual(&rejection, &target);
                 rest.sort_by_key(|&(t, _)| (proposal.candidates.iter().position(|(other, _)| *other == t).unwrap_or(usize::MAX), t));
                 let sum: f64 = rest.iter().map(|(_, p)| p).sum();
                 let (mut below, goal) = (0.0, draw * sum);
                 let found = rest.iter().find(|(_, p)| { below += p; goal < below });
                 let near = { let mut b = 0.0; rest.iter().any(|(_, p)| { b += p; (b - goal).abs() < 1e-6 }) };
                 if let Some(&(token, _)) = found.filter(|_| !near) {
-                    prop_assert_eq!(rejection.rest(&target, draw), token);
+                    prop_assert_eq!(rejection.sample_residual(&target, draw), token);
                 }
             }
         }

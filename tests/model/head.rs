@@ -58,7 +58,7 @@ fn drafts_depend_only_on_the_text() {
         let text = &tokens[..begin + at];
         let mut then = target.fork().unwrap();
         then.truncate(text.len() - 1);
-        let mut back = eagle.at(text.len()).unwrap();
+        let mut back = eagle.fork_at(text.len()).unwrap();
         assert_eq!(
             draft(&mut *back, &mut *then, text, &stop),
             drafts[at],
@@ -138,7 +138,7 @@ fn the_adapter_reads_an_early_layer_better_than_the_models_own_head() {
         let text = &tokens[..begin + at];
         let mut then = target.fork().unwrap();
         then.truncate(text.len() - 1);
-        let mut back = with.at(text.len()).unwrap();
+        let mut back = with.fork_at(text.len()).unwrap();
         assert_eq!(
             draft(&mut *back, &mut *then, text, &stop),
             drafts[at],

@@ -101,7 +101,7 @@ fn set_text(set: &SetRows) -> String {
 }
 
 fn drafter_cells(row: &DrafterRow) -> [String; 12] {
-    let timed = |value: fn(&crate::study::table::rows::Timed) -> String| {
+    let timed = |value: fn(&crate::study::table::rows::MeasuredSpeed) -> String| {
         row.timed.as_ref().map_or("-".to_owned(), value)
     };
     let mut mark = match row.from {

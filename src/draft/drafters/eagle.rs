@@ -130,7 +130,7 @@ impl Drafter for Eagle {
         self.decoder.discard();
     }
 
-    fn at(&self, tokens: usize) -> Result<Box<dyn Drafter>, DraftError> {
+    fn fork_at(&self, tokens: usize) -> Result<Box<dyn Drafter>, DraftError> {
         let mut decoder = self.decoder.fork_context()?;
         decoder.truncate(tokens.saturating_sub(1));
         let (tokens, cost) = (Arc::clone(&self.tokens), self.cost.clone());

@@ -172,7 +172,7 @@ impl Drafter for EarlyExit {
         request.target.discard();
     }
 
-    fn at(&self, _: usize) -> Result<Box<dyn Drafter>, DraftError> {
+    fn fork_at(&self, _: usize) -> Result<Box<dyn Drafter>, DraftError> {
         let adapter = match &self.adapter {
             Some(adapter) => Some(Adapter::new(adapter.decoder.fork_context()?, &adapter.tokens)),
             None => None,

@@ -24,8 +24,8 @@ pub struct ModelDrafter {
 impl ModelDrafter {
     /// Creates a drafter that runs `decoder`; `name` appears in its cost description.
     ///
-    /// The caller must check that the tokens are the same (`model::same_vocabulary`). The embeddings
-    /// may have different numbers of rows, as from padding.
+    /// The caller must check that the tokens are the same (`model::same_vocabulary`). The
+    /// embeddings may have different numbers of rows, as from padding.
     pub fn new(decoder: Box<dyn Decoder>, name: &str, target_vocabulary: usize) -> Self {
         let common = decoder.config().vocab.min(target_vocabulary);
         let (ran, explorer) = (Vec::new(), Explorer::default());
@@ -120,7 +120,7 @@ impl Drafter for ModelDrafter {
         Ok(all)
     }
 
-    fn at(&self, tokens: usize) -> Result<Box<dyn Drafter>, DraftError> {
+    fn fork_at(&self, tokens: usize) -> Result<Box<dyn Drafter>, DraftError> {
         let mut decoder = self.decoder.fork()?;
         decoder.truncate(tokens.saturating_sub(1));
         Ok(Box::new(ModelDrafter {

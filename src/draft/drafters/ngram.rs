@@ -147,7 +147,7 @@ impl Drafter for Ngram {
         Ok(all)
     }
 
-    fn at(&self, _: usize) -> Result<Box<dyn Drafter>, DraftError> {
+    fn fork_at(&self, _: usize) -> Result<Box<dyn Drafter>, DraftError> {
         // `begin` counts the whole text, and the state depends on the text alone.
         Ok(Box::new(Ngram::default()))
     }

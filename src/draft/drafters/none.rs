@@ -28,7 +28,7 @@ impl Drafter for NoDraft {
         Ok(vec![Vec::new(); nodes.len()])
     }
 
-    fn at(&self, _: usize) -> Result<Box<dyn Drafter>, DraftError> {
+    fn fork_at(&self, _: usize) -> Result<Box<dyn Drafter>, DraftError> {
         Ok(Box::new(NoDraft))
     }
 }

@@ -55,7 +55,7 @@ impl Drafter for Oracle {
         request.target.discard();
     }
 
-    fn at(&self, _: usize) -> Result<Box<dyn Drafter>, DraftError> {
+    fn fork_at(&self, _: usize) -> Result<Box<dyn Drafter>, DraftError> {
         Ok(Box::new(Oracle::default()))
     }
 }
@@ -83,8 +83,8 @@ impl OracleSearch {
 
     /// Runs one pass of the target over the best unexpanded nodes, at most `most`.
     ///
-    /// Returns `false` if nothing could be run. The nodes stay uncommitted in the target, which must not
-    /// be used otherwise between two calls.
+    /// Returns `false` if nothing could be run. The nodes stay uncommitted in the target, which
+    /// must not be used otherwise between two calls.
     ///
     /// # Errors
     /// If a forward pass fails, or its logits are not finite.

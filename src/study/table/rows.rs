@@ -11,7 +11,7 @@ use crate::telemetry::{Ceilings, SpeedOfLight, StageTimes};
 use crate::theory::bootstrap::half_widths;
 use crate::theory::cost::CostCurve;
 use crate::theory::intervals::{Estimate, Interval};
-use crate::theory::light_units::LightUnits;
+use crate::theory::light_units::SpeedLadderUnits;
 use crate::theory::pool::SurprisalPool;
 use crate::theory::speed::{self, BestSpeedUp, Hardware, ModelWork};
 
@@ -111,14 +111,14 @@ pub struct DrafterRow {
     /// E\[X | T\] divided by the fluid bound; `None` if nothing is drafted.
     pub share: Option<Estimate>,
     /// Measured speed of the texts that were run at this budget, if any.
-    pub timed: Option<Timed>,
+    pub timed: Option<MeasuredSpeed>,
     /// Number of texts that differ from plain decoding; 0 on the CPU.
     pub differing_texts: usize,
 }
 
 /// Measured speed at one budget.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Timed {
+pub struct MeasuredSpeed {
     /// Number of texts that were run.
     pub texts: usize,
     /// Tokens per second over the time spent in steps.
@@ -142,7 +142,7 @@ pub struct Timed {
     pub speed_of_light: SpeedOfLight,
 }
 
-impl Timed {
+impl MeasuredSpeed {
     /// Returns the speed-up with its interval.
     pub fn speed_up(&self) -> Estimate {
         let interval = self.speed_up_low.zip(self.speed_up_high);
@@ -281,7 +281,7 @@ pub fn compute_set_rows(
                     f64::MAX,
                 )
             }),
-            timed: timed(&plain, pieces, (column.drafter, column.budget), &light),
+            timed: measured_speed(&plain, pieces, (column.drafter, column.budget), &light),
             differing_texts: pieces
                 .iter()
                 .filter(ran)
@@ -422,12 +422,12 @@ fn rate(pieces: &[&TextResult]) -> (f64, f64) {
 }
 
 /// Measured speed of a drafter's texts at one budget, beside plain decoding of the same.
-fn timed(
+fn measured_speed(
     plain: &[&TextResult],
     pieces: &[&TextResult],
     (drafter, budget): (usize, usize),
     light: &dyn Fn(&[&TextResult]) -> SpeedOfLight,
-) -> Option<Timed> {
+) -> Option<MeasuredSpeed> {
     let own: Vec<&TextResult> = (pieces.iter().copied())
         .filter(|p| p.key.drafter == Some(drafter) && p.key.budget == budget && p.refused.is_none())
         .collect();
@@ -449,7 +449,7 @@ fn timed(
     let interval =
         Estimate::from_half_width_clamped(speed_up, speed_up_half_width(&own, &same), f64::MAX)
             .interval;
-    Some(Timed {
+    Some(MeasuredSpeed {
         texts: own.len(),
         tokens_per_second,
         plain_tokens_per_second,
@@ -497,7 +497,7 @@ fn speed_of_light(
     cost: Option<&CostCurve>,
     fluid: &[f64],
 ) -> SpeedOfLight {
-    let mut units = LightUnits::new(greedy);
+    let mut units = SpeedLadderUnits::new(greedy);
     if texts.iter().any(|text| text.light.len() != text.steps()) {
         return SpeedOfLight::default();
     }

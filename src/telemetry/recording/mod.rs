@@ -22,7 +22,7 @@ use super::{
 use crate::theory::cost::CostCurve;
 use crate::theory::light::OracleCurve;
 
-pub use reader::{Reader, RecordingEnd, RecordingError, Scan, Timed, scan};
+pub use reader::{Reader, RecordingEnd, RecordingError, Scan, TimedEntry, scan};
 pub use writer::Writer;
 
 /// Version of the format that this program writes, and the newest one that it reads.

@@ -53,7 +53,7 @@ pub enum RecordingEnd {
 
 /// Entry with the time at which it happened.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Timed {
+pub struct TimedEntry {
     /// Time since the recorded program started.
     pub at: Duration,
     /// Entry of the recording; never one of time, header, or end.
@@ -166,7 +166,7 @@ impl<R: Read> Reader<R> {
     }
 
     /// Reads lines up to the next entry.
-    fn entry(&mut self) -> Result<Timed, RecordingEnd> {
+    fn entry(&mut self) -> Result<TimedEntry, RecordingEnd> {
         loop {
             let line = self.lines.next(MAX_LINE)?;
             let (length, parsed) = (line.len(), serde_json::from_slice::<Entry>(line));
@@ -194,16 +194,16 @@ impl<R: Read> Reader<R> {
                 }
                 Entry::End => return Err(self.lines.after_end()),
                 Entry::Recording(_) | Entry::Other => {}
-                entry => return Ok(Timed { at: self.at, entry }),
+                entry => return Ok(TimedEntry { at: self.at, entry }),
             }
         }
     }
 }
 
 impl<R: Read> Iterator for Reader<R> {
-    type Item = Timed;
+    type Item = TimedEntry;
 
-    fn next(&mut self) -> Option<Timed> {
+    fn next(&mut self) -> Option<TimedEntry> {
         if self.end.is_some() {
             return None;
         }

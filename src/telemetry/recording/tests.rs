@@ -139,9 +139,9 @@ fn every_entry_comes_back_with_its_time() {
     let bytes = written(folder.path(), &all());
     let mut reader = Reader::new(&bytes[..]).unwrap();
     assert_eq!((reader.header().version, reader.end()), (VERSION, None));
-    let read: Vec<Timed> = reader.by_ref().collect();
-    let want: Vec<Timed> =
-        all().into_iter().enumerate().map(|(i, entry)| Timed { at: time(i), entry }).collect();
+    let read: Vec<TimedEntry> = reader.by_ref().collect();
+    let want: Vec<TimedEntry> =
+        all().into_iter().enumerate().map(|(i, entry)| TimedEntry { at: time(i), entry }).collect();
     assert_eq!(read, want);
     assert_eq!(reader.end(), Some(&RecordingEnd::Whole));
     assert_eq!(scan(&bytes[..]).unwrap(), Scan { length: time(want.len() - 1), steps: 1 });

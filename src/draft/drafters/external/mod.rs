@@ -45,7 +45,7 @@ pub struct External {
     step: usize,
     /// Number of the text's tokens that the process has received.
     sent: usize,
-    /// Answered trees of this text, by its number of tokens, for [`Drafter::at`].
+    /// Answered trees of this text, by its number of tokens, for [`Drafter::fork_at`].
     trees: HashMap<usize, TokenTree>,
     /// Answered tree of this step. `places` maps each node of the growing tree to its node in it.
     tree: Option<TokenTree>,
@@ -232,7 +232,7 @@ impl Drafter for External {
         self.notice.take()
     }
 
-    fn at(&self, _: usize) -> Result<Box<dyn Drafter>, DraftError> {
+    fn fork_at(&self, _: usize) -> Result<Box<dyn Drafter>, DraftError> {
         // Without a command no process is started; the stored answers are all that is needed.
         Ok(Box::new(External {
             trees: self.trees.clone(),

@@ -19,7 +19,7 @@ use crate::draft::{
 };
 use crate::tree::{TokenId, TokenTree};
 
-/// Number of past steps whose weights are kept for [`Drafter::at`], at some kilobytes each.
+/// Number of past steps whose weights are kept for [`Drafter::fork_at`], at some kilobytes each.
 const PAST: usize = 2048;
 
 /// Candidates below each of several nodes.
@@ -362,11 +362,11 @@ impl Drafter for Mix {
         self.members.iter_mut().for_each(|member| member.drafter.end(&mut request.for_member()));
     }
 
-    fn at(&self, tokens: usize) -> Result<Box<dyn Drafter>, DraftError> {
+    fn fork_at(&self, tokens: usize) -> Result<Box<dyn Drafter>, DraftError> {
         let members = self
             .members
             .iter()
-            .map(|member| member.drafter.at(tokens))
+            .map(|member| member.drafter.fork_at(tokens))
             .collect::<Result<_, _>>()?;
         let weights = self
             .past

@@ -42,7 +42,7 @@ impl Drafter for Fixed {
             nodes.len()
         ])
     }
-    fn at(&self, _: usize) -> Result<Box<dyn Drafter>, DraftError> {
+    fn fork_at(&self, _: usize) -> Result<Box<dyn Drafter>, DraftError> {
         Err(DraftError::Unfit("a drafter for tests has one text".into()))
     }
 }

@@ -26,8 +26,8 @@ const MIN_REMAINING_WEIGHT: f64 = 1e-4;
 /// q_s(w) = T(s) c(s, w) / c(s) + (1 - T(s)) q_s'(w),
 /// ```
 ///
-/// where the weight T(s) is learned by context length and counts (`InterpolationWeights`). The mass that remains
-/// below one token is assigned to no token, so the q of a node sum to less than 1.
+/// where the weight T(s) is learned by context length and counts (`InterpolationWeights`). The mass
+/// that remains below one token is assigned to no token, so the q of a node sum to less than 1.
 ///
 /// The automaton grows token by token, and each tree node is located from its parent. A step's cost
 /// depends on its new tokens and its tree, not on the length of the text.
@@ -146,8 +146,8 @@ impl Drafter for Suffix {
             && self.earlier.last().is_some_and(|last| request.tokens.starts_with(last))
         {
             // Another drafter continued the text that was left, so it is not an earlier text. Only
-            // the tokens seen at the first `begin` decide: a drafter made by `Drafter::at` sees
-            // more of the text at once.
+            // the tokens seen at the first `begin` decide: a drafter made by `Drafter::fork_at`
+            // sees more of the text at once.
             self.earlier.pop();
             self.automaton = Self::before(&self.earlier);
         }
@@ -179,7 +179,7 @@ impl Drafter for Suffix {
         Ok(nodes.iter().map(below).collect())
     }
 
-    fn at(&self, _: usize) -> Result<Box<dyn Drafter>, DraftError> {
+    fn fork_at(&self, _: usize) -> Result<Box<dyn Drafter>, DraftError> {
         // The state is a function of the texts and of the weights before the present one. `begin`
         // reads the present text again.
         Ok(Box::new(Suffix {
@@ -258,7 +258,7 @@ mod tests {
         suffix.reset();
         candidates_after(&mut suffix, &text[..1], &[]);
         let best = candidates_after(&mut suffix, &text, &[]);
-        let mut back = suffix.at(text.len()).unwrap();
+        let mut back = suffix.fork_at(text.len()).unwrap();
         let mut target = TableDecoder::new(8, 0);
         let mut request = DraftRequest::new(&text, &mut target);
         back.begin(&mut request).unwrap();
@@ -290,7 +290,7 @@ mod tests {
             prop_assert_eq!(&estimate_after(&all).0, &best);
             let mut target = TableDecoder::new(8, 0);
             let mut request = DraftRequest::new(&text, &mut target);
-            let mut back = suffix.at(text.len()).unwrap();
+            let mut back = suffix.fork_at(text.len()).unwrap();
             back.begin(&mut request).unwrap();
             let tree = TokenTree::new(text[text.len() - 1]);
             prop_assert_eq!(&back.propose(&mut request, &tree, &[0], 8).unwrap()[0], &best);
