@@ -76,9 +76,9 @@ impl Session {
         self.search(step, SearchSizes::Own)
     }
 
-    /// Starts an oracle search for trees of these sizes.
+    /// Starts an oracle search on step `step` of the current text, for trees of `sizes`.
     ///
-    /// The result for all sizes is [`StepSearch::curve`].
+    /// Returns `None` if there is no such step. The result for all sizes is [`StepSearch::curve`].
     ///
     /// # Errors
     /// As [`Self::start_search`].
@@ -224,10 +224,10 @@ impl StepSearch {
         Ok(self.refining())
     }
 
-    /// Returns true if a tree larger than the exact part could pay for its pass.
+    /// Returns true if a tree larger than the exactly known part could pay for its pass.
     ///
-    /// Assumes a drafter that costs nothing, and requires at least 1 / t(1) tokens per second of
-    /// the larger pass: no speed-of-light bound is below that rate.
+    /// Assumes free drafting. The additional nodes must yield at least 1 / t(1) tokens per
+    /// additional second, since no speed-of-light bound is below that rate.
     fn larger_can_pay(&self) -> bool {
         let Some(cost) = &self.cost else { return false };
         let (search, largest) = (self.oracle.search(), cost.largest());
@@ -245,7 +245,7 @@ impl StepSearch {
         self.tree.clone()
     }
 
-    /// Returns the best tree found so far.
+    /// Returns the tree of the most probable nodes found so far.
     fn best_tree(&self) -> OracleTree {
         let found = self.oracle.search().found().tree;
         OracleTree {
@@ -256,7 +256,7 @@ impl StepSearch {
         }
     }
 
-    /// Returns true if another pass is useful.
+    /// Returns true while [`Self::refine`] can still improve the bounds or the curve.
     pub fn refining(&self) -> bool {
         self.state == OracleSearchState::Refining || (self.own.is_some() && !self.curve_done)
     }

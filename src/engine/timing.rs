@@ -21,10 +21,10 @@ const PLAIN_TIMES: usize = 5;
 const SETTLE: (usize, Duration) = (12, Duration::from_millis(25));
 /// Steps at the end of a measurement that count, by their median.
 const COUNTED: usize = 4;
-/// Seconds of rehearsed steps that warm up the CPU after a wait, and their fraction of it.
+/// Warm-up after a wait takes min(first, wait / second).
 ///
-/// Measured on a virtual machine: after 250 ms of sleep, passes take 3 times as long, and need 50
-/// to 100 ms of work to be as fast as in a row.
+/// The time goes to rehearsed steps. Measured on a virtual machine: after 250 ms of sleep, passes
+/// take 3 times as long, and need 50 to 100 ms of work to be as fast as in a row.
 const WARM_UP: (Duration, u32) = (Duration::from_millis(100), 2);
 /// Time limit of the first measurement of t(B).
 const CURVE_LIMIT: Duration = Duration::from_millis(900);

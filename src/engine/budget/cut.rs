@@ -5,7 +5,7 @@
 //! drafting for a number of steps that doubles each time.
 
 use super::back_off::BackOff;
-use super::line_fit::LineFit;
+use super::stage_time_fit::StageTimeFit;
 use crate::draft::{Calibration, CostModel, Draft, ModelUse};
 use crate::telemetry::{BudgetChoice, BudgetReason, StageTimes};
 use crate::theory::cost::CostCurve;
@@ -38,7 +38,7 @@ const CHEAP: f64 = 0.02;
 const BACKOFF_INTERVAL: usize = 192;
 /// Weight of the newest step in the moving averages that decide on back-off.
 ///
-/// Tokens per step scatter by half, and the differences to detect are around a twentieth.
+/// Small, since tokens per step vary by about 50%, and the differences to detect are about 5%.
 const SLOW: f64 = 0.005;
 
 /// State of the automatic budget: requested size, back-off and measured rates.
@@ -58,7 +58,7 @@ pub(super) struct CutPolicy {
     /// Averages over back-off steps, in which nothing is drafted with a model.
     without_model: Means,
     /// Seconds per step besides drafting and the verify pass, as a function of tokens.
-    other: LineFit,
+    other: StageTimeFit,
     /// Seconds per step of plain decoding, timed on consecutive steps.
     ///
     /// Between drafted steps a pass over one token takes longer: drafting and larger passes leave
@@ -128,7 +128,7 @@ impl CutPolicy {
             given_up: false,
             drafted: Means::default(),
             without_model: Means::default(),
-            other: LineFit::default(),
+            other: StageTimeFit::default(),
             plain: None,
         }
     }

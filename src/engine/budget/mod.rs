@@ -5,8 +5,8 @@
 
 mod back_off;
 mod cut;
-mod line_fit;
 mod size;
+mod stage_time_fit;
 
 use crate::draft::{Calibration, CostModel, Draft, ModelUse, YieldEstimate};
 use crate::telemetry::{BudgetChoice, StepRecord, StepSettings};

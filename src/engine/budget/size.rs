@@ -5,7 +5,7 @@
 //! trees of each size. Drafting that doesn't pay backs off as in [`cut`](super::cut).
 
 use super::back_off::BackOff;
-use super::line_fit::LineFit;
+use super::stage_time_fit::StageTimeFit;
 use crate::draft::{Draft, YieldEstimate, update_moving_average};
 use crate::telemetry::{BudgetChoice, BudgetReason, StageTimes};
 use crate::theory::cost::CostCurve;
@@ -37,11 +37,11 @@ const SLOW: f64 = 0.04;
 /// Time and yield of trees by candidate budget, and the back-off state.
 #[derive(Clone, Debug)]
 pub(super) struct SizePolicy {
-    /// Ratio of measured to expected seconds over recent steps, whatever the budget.
+    /// Moving average of measured over expected seconds, for steps of all budgets.
     ///
-    /// Tracks the current speed of the machine.
+    /// Follows changes of the machine's speed. `None` before the first step.
     speed_factor: Option<f64>,
-    /// Ratio of measured to expected seconds by budget, beside `speed_factor`.
+    /// Ratio of measured to expected seconds by budget, with `speed_factor` divided out.
     ///
     /// Budget 1 stands for the steps without drafting.
     time_factors: Factors,
@@ -51,7 +51,7 @@ pub(super) struct SizePolicy {
     /// budget favors those that are overestimated.
     yield_factors: Factors,
     /// Seconds spent drafting, as a function of the tree's depth.
-    drafting: LineFit,
+    drafting: StageTimeFit,
     /// Seconds per token of a step besides drafting and the verify pass.
     ///
     /// A part of them doesn't depend on the tokens. Even so they are charged per token, because
@@ -66,7 +66,7 @@ impl Default for SizePolicy {
             speed_factor: None,
             time_factors: Factors::default(),
             yield_factors: Factors::default(),
-            drafting: LineFit::default(),
+            drafting: StageTimeFit::default(),
             node: None,
             back_off: BackOff::new(MAX_BACKOFF),
         }
