@@ -1,4 +1,4 @@
-//! Forms of drafting heads, which weights and heads have in common.
+//! Forms of drafting heads, shared by the loading of weights and of heads.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,10 +8,12 @@ use serde::{Deserialize, Serialize};
 )]
 #[serde(rename_all = "kebab-case")]
 pub enum HeadForm {
-    /// A decoder layer over several hidden states and a token, which drafts on its own.
+    /// Decoder layer over fused hidden states and a token, as in EAGLE-3.
+    ///
+    /// Below its own tokens it continues from its own states.
     #[default]
     Eagle,
-    /// A feed-forward layer over one hidden state, for early-exit drafting.
+    /// Feed-forward layer over one hidden state, for early-exit drafting.
     Adapter,
 }
 

@@ -173,7 +173,9 @@ impl Acts {
         unsafe { Self::store(to, b, R::quantize(values)) };
     }
 
-    /// Quantizes several blocks to the given places relative to `to`.
+    /// Quantizes each of `blocks` and stores it at its place, relative to `to`.
+    ///
+    /// Two blocks at a time, which is faster than one after the other.
     ///
     /// # Safety
     /// As [`Self::put`], for all these blocks.

@@ -69,7 +69,7 @@ fn round(x: f32) -> u16 {
     (if x.is_nan() { 0x7fc0_0000 } else { rounded } >> 16) as u16
 }
 
-/// Right factor of a product, packed once for many products.
+/// Right-hand matrix of a GEMM, packed once as bf16 for many multiplications.
 #[derive(Debug)]
 pub struct PackedRight {
     /// Number of rows, the terms of each sum.

@@ -1,4 +1,4 @@
-//! [`Kernel`]: the inner loops for one instruction set, and their arguments.
+//! Table of the functions compiled for one instruction set, and their arguments.
 
 use std::ops::Range;
 
@@ -78,7 +78,9 @@ pub(super) struct MatrixUnit {
     pub end: unsafe fn(),
 }
 
-/// Inner loops for one instruction set. All sets give bit-identical results.
+/// Table of the functions compiled for one instruction set.
+///
+/// All sets give bit-identical results.
 ///
 /// Every function is unsafe to call for two reasons: the CPU must support the set, which
 /// [`Kernel::detect`] ensures, and no other thread may access what they write, as `memory::Shared`

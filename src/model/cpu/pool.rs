@@ -253,9 +253,9 @@ impl Worker<'_> {
         }
     }
 
-    /// Returns this thread's range of `n` equal items.
+    /// Returns this thread's range of `n` items of equal cost.
     ///
-    /// The items are consecutive, since they are adjacent in memory.
+    /// The ranges of all threads cover `0..n` in order, and their lengths differ by at most 1.
     pub fn items(&self, n: usize) -> std::ops::Range<usize> {
         n * self.index / self.count..n * (self.index + 1) / self.count
     }
