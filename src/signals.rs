@@ -1,10 +1,10 @@
 //! Signals that end or stop the program, and the cleanup before it ends.
 //!
-//! One thread receives them. The first SIGINT, SIGTERM or SIGHUP asks the program to end; the second
-//! ends it at once, also when it is blocked on a terminal or pipe that is not read. Other fatal
-//! signals clean up, then have their default effect; a screen ends as after SIGTERM. Signals that
-//! were ignored when the program started, as by `nohup` or for a background job of a script, stay
-//! ignored.
+//! One thread receives them. The first SIGINT, SIGTERM or SIGHUP asks the program to end; the
+//! second ends it at once, also when it is blocked on a terminal or pipe that is not read. Other
+//! fatal signals clean up, then have their default effect; a screen ends as after SIGTERM. Signals
+//! that were ignored when the program started, as by `nohup` or for a background job of a script,
+//! stay ignored.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -80,19 +80,19 @@ mod unix {
     static FIRST: AtomicUsize = AtomicUsize::new(0);
     static STATE: Mutex<State> = Mutex::new(State { wake: None, screen: None });
 
-    /// Receiver of signals that concern the screen.
+    /// Callback for signals that the terminal screen handles.
     type Listener = Box<dyn Fn(ScreenSignal) + Send>;
 
     struct State {
-        /// Sender that wakes the thread, once it runs.
+        /// Socket that wakes the signal thread, and the flags it reads; `None` until it runs.
         wake: Option<(UnixStream, Arc<Flags>)>,
         screen: Option<Listener>,
     }
 
-    /// Signals that arrived, by number.
+    /// Flags set by the signal handlers, indexed by signal number.
     type Flags = [AtomicFlag; 65];
 
-    /// A flag that handlers can set.
+    /// Flag that a signal handler sets.
     type AtomicFlag = Arc<AtomicBool>;
 
     fn state() -> MutexGuard<'static, State> {
@@ -252,7 +252,8 @@ mod unix {
                 .filter(|i| flags[*i].swap(false, Ordering::SeqCst))
                 .map(|i| i as i32)
                 .collect();
-            // Where both have arrived, the process has continued last: the system drops a pending stop.
+            // Where both have arrived, the process has continued last: the system drops a pending
+            // stop.
             let continued = arrived.contains(&SIGCONT);
             for signal in arrived.into_iter().filter(|signal| *signal != SIGTSTP || !continued) {
                 match signal {

@@ -1,4 +1,4 @@
-//! Plans of probes: what is sent, listed before it is, and what one answer gives.
+//! Plan of a probe: the requests, listed before they are sent, and the result of each.
 
 use super::estimate::{ChainMark, Position};
 use crate::engine::Prompt;
@@ -13,16 +13,15 @@ const REQUESTS: usize = 16;
 pub struct ProbeSettings {
     /// Prompts, taken in turn.
     pub prompts: Vec<Prompt>,
-    /// Tokens to generate, at most.
+    /// Maximum number of tokens to generate.
     pub tokens: usize,
     /// Temperature of the text; 0 is greedy.
     pub temperature: f64,
-    /// Mass of the most probable tokens that the text is sampled from, after the temperature; 1
-    /// keeps all.
+    /// Top-p of the texts, applied after the temperature; 1 keeps all tokens.
     pub top_p: f64,
     /// Seed of the first request; the next ones count up.
     pub seed: u64,
-    /// Most probable tokens requested with each position.
+    /// Number of most probable tokens requested for each position.
     pub top: usize,
     /// Positions to score, where that takes requests of their own.
     pub score: usize,
@@ -39,15 +38,15 @@ pub struct Request {
     pub id: String,
     /// Text of the prompt, before any chat template.
     pub text: String,
-    /// Tokens to generate, at most.
+    /// Maximum number of tokens to generate.
     pub max_tokens: usize,
     /// Temperature of the text.
     pub temperature: f64,
-    /// Mass of the most probable tokens that the text is sampled from, after the temperature.
+    /// Top-p of the text, applied after the temperature; 1 keeps all tokens.
     pub top_p: f64,
     /// Seed of the server's sampler.
     pub seed: u64,
-    /// Most probable tokens requested with each position.
+    /// Number of most probable tokens requested for each position.
     pub top: usize,
     /// True if the prompt is sent without a chat template.
     pub raw: bool,
@@ -58,9 +57,9 @@ pub struct Request {
 pub struct Planned {
     /// Method and path, as `POST /completion`.
     pub request: &'static str,
-    /// Number of them, at most.
+    /// Maximum number of such requests.
     pub count: usize,
-    /// Tokens that each generates, at most.
+    /// Maximum number of tokens that each generates.
     pub tokens: usize,
     /// Purpose in a few words.
     pub purpose: &'static str,
@@ -73,12 +72,12 @@ pub struct Plan {
     pub kinds: Vec<Planned>,
     /// Prompts in the order in which they are sent.
     pub requests: Vec<Request>,
-    /// Scoring requests of one text, at most.
+    /// Maximum number of scoring requests for one text.
     pub score_each: usize,
 }
 
 impl Plan {
-    /// Prompts of a probe: the tokens divided among them.
+    /// Returns the prompts of a probe, with its tokens divided among them.
     pub fn prompts(settings: &ProbeSettings) -> Vec<Request> {
         let total = settings.tokens.max(1);
         let each =

@@ -132,7 +132,7 @@ pub enum Command {
     /// and the entropy of the server's own distributions gives the ceilings, as estimates with
     /// intervals.
     ///
-    /// The engine is found by what it answers. A key is read from --key-file, OPENAI_API_KEY, or
+    /// The engine is detected from its responses. A key is read from --key-file, OPENAI_API_KEY, or
     /// the engine's own variable (LLAMA_API_KEY, VLLM_API_KEY, SGLANG_API_KEY). It goes to no other
     /// host, and over plain http to no other machine. --json writes lines that
     /// schema/attach.schema.json describes. docs/attach.md lists what each engine needs switched
@@ -160,8 +160,8 @@ pub enum Command {
     ///
     /// The ending of OUT selects the format: .svg and .png draw the screen after the last step (or
     /// after --at), .cast (asciinema) and .gif play the run, .html is one page with the screen, the
-    /// curves and the misses, which opens without a network. .csv and .parquet hold one row for each
-    /// step, or with --rows nodes one for each node of each tree; units are seconds and nats.
+    /// curves and the misses, which opens without a network. .csv and .parquet hold one row for
+    /// each step, or with --rows nodes one for each node of each tree; units are seconds and nats.
     ///
     /// A recording that was cut is exported up to there; the exit status is then 1.
     Export(ExportOptions),

@@ -7,12 +7,12 @@
 use super::StepRecord;
 use crate::draft::Shape;
 
-/// Accepted drafted tokens of one step for smaller budgets or depths, actual and expected.
+/// Accepted length of one step by budget or depth, actual and expected.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct AcceptanceCurve {
-    /// Accepted drafted tokens, by budget or depth.
+    /// Drafted tokens accepted within each budget or depth.
     pub accepted: Vec<usize>,
-    /// E\[X | T\] of the smaller tree, by budget or depth.
+    /// E\[X | T\] of the tree that is cut to each budget or depth.
     pub expected: Vec<f64>,
 }
 

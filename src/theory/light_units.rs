@@ -126,9 +126,9 @@ struct RateSums {
 pub struct SpeedMarks {
     /// Ceiling c over all drafters.
     pub light: Option<f64>,
-    /// Oracle trees of the verified sizes, with free drafting.
+    /// Expected speed of the oracle trees of the verified sizes, as if drafting were free.
     pub oracle: Option<f64>,
-    /// Best trees of the drafter at these sizes, with free drafting.
+    /// Expected speed of the drafter's best trees of these sizes, as if drafting were free.
     pub drafter_best: Option<f64>,
     /// Expected speed of the verified trees, as if drafting were free.
     pub drafted: Option<f64>,
@@ -527,7 +527,9 @@ mod tests {
         [0.1 * budget(mood) as f64, 1.1 * SECONDS[budget(mood) - 1], 0.2]
     }
 
-    /// Steps whose hidden state has this autocorrelation, one in `every` searched.
+    /// Simulates steps over an autocorrelated hidden state.
+    ///
+    /// `correlation` is that of consecutive steps; one step in `every` is searched.
     fn simulate(steps: usize, seed: u64, correlation: f64, every: usize) -> SpeedLadderUnits {
         let (mut noise, mut units) = (SplitMix(seed), SpeedLadderUnits::new(false));
         let mut mood = noise.normal();

@@ -98,11 +98,11 @@ fn normalized(tokens: &[(f64, f64)]) -> Vec<(f64, f64)> {
 const STEP: f64 = 0.125;
 /// Lower end of the integral, in ln t.
 ///
-/// Before it no two tokens have rung, to rounding.
+/// Below it, the integrand (at least two exponential clocks have rung) is negligible.
 const FIRST: f64 = -11.0;
-/// Upper end of the integral, in mean ring times of the first token outside.
+/// Upper end of the integral, in mean waiting times of the last token's exponential clock.
 ///
-/// By then it has rung, to rounding.
+/// Beyond it, the integrand is negligible.
 const LAST: f64 = 40.0;
 /// Maximum difference of two integrals, each over every other point.
 ///
@@ -111,10 +111,11 @@ const AGREE: f64 = 1e-5;
 
 /// Returns the probability that all samples are among the first m, for each m.
 ///
-/// m runs from 1 to n; `drafts` tokens (at least 2) are sampled from q without replacement. With
-/// rates q and outside mass r it is the integral over t of r exp(-r t) P(at least `drafts` of the
-/// first m rang before t), by the trapezoidal rule in ln t, where the integrand is analytic and
-/// vanishes at both ends. Returns `None` if that is not accurate enough.
+/// m runs from 1 to n; `drafts` tokens (at least 2) are sampled from q without replacement. They
+/// are the first tokens to ring if each has an exponential clock of rate q. With the mass r of the
+/// tokens after m, the probability is the integral over t of r exp(-r t) P(at least `drafts` of the
+/// first m clocks rang before t). It is computed by the trapezoidal rule in ln t, where the
+/// integrand is analytic and vanishes at both ends. Returns `None` if that is not accurate enough.
 fn containment(q: &[f64], drafts: usize) -> Option<Vec<f64>> {
     let mut outside = vec![0.0; q.len()];
     let mut sum = 0.0;

@@ -13,13 +13,13 @@ use crate::tree::TokenId;
 pub struct RaceLane {
     /// Description of its settings in words.
     pub name: String,
-    /// Tokens emitted by now.
+    /// Tokens emitted so far.
     pub tokens: usize,
-    /// Tokens of the whole text as far as it is known; `None` without records.
+    /// Tokens emitted in all recorded steps of the text; `None` without records.
     pub total: Option<usize>,
-    /// Text by now, in pieces as emitted; empty if the lane has no records.
+    /// Text of these tokens, one entry per token; empty without records.
     pub text: Vec<String>,
-    /// Tokens per second by now.
+    /// Tokens per second so far.
     pub tokens_per_second: Option<f64>,
 }
 

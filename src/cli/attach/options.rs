@@ -17,7 +17,7 @@ pub struct AttachOptions {
     #[arg(value_name = "URL")]
     pub url: String,
     /// Engine of the server: llama-server, vllm, sglang, tensorrt-llm, mistral.rs, tgi [default:
-    /// found by what it answers]
+    /// detected from its responses]
     #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(ServerKind::ALL.map(ServerKind::name)), hide_possible_values = true,
           help_heading = "Server")]
     pub engine: Option<String>,

@@ -33,7 +33,7 @@ pub struct ComparisonReport {
     pub device: String,
     /// Largest number of output tokens per prompt.
     pub max_tokens: usize,
-    /// Prompts were run without the chat template.
+    /// Set if prompts were run without the chat template.
     pub raw: bool,
     /// Interval between oracle searches, in steps; 0 if none was searched.
     pub look_every: usize,
@@ -54,21 +54,21 @@ pub struct ComparisonReport {
 pub struct SettingRow {
     /// Name of the setting.
     pub name: String,
-    /// One-line description of the setting.
+    /// Description of the setting in one line.
     pub words: String,
     /// Settings of the steps.
     pub settings: StepSettings,
-    /// File of the drafting head, if given.
+    /// Path of the drafting head, if given.
     pub head: Option<String>,
-    /// Members of the mix, if given.
+    /// Drafters in the mix, if given.
     pub mix: Option<Vec<DrafterKind>>,
     /// Layers of the early-exit drafter, if given.
     pub exit_layers: Option<usize>,
-    /// File of the early-exit adapter, if given.
+    /// Path of the early-exit adapter, if given.
     pub adapter: Option<String>,
-    /// Draft model, if given.
+    /// Name or path of the draft model, if given.
     pub draft_model: Option<String>,
-    /// The suffix drafter searches earlier texts, too.
+    /// Set if the suffix drafter searches earlier texts, too.
     pub remember: bool,
     /// Means, as in the last line of `speclight run --json`.
     ///

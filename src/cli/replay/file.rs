@@ -22,7 +22,7 @@ pub fn opened(path: &Path) -> anyhow::Result<EventReader<File>> {
     })
 }
 
-/// Returns the facts about a run that no event holds.
+/// Returns the settings of a run that its events do not hold.
 pub fn run_context(options: &DecodeOptions) -> RunContext {
     RunContext {
         draft_model: options.draft_model.clone(),
@@ -41,7 +41,7 @@ pub fn recorder(path: &Path, options: &DecodeOptions) -> anyhow::Result<Recorder
     })
 }
 
-/// Returns what is wrong with the end of a recording, in words; nothing if it is whole.
+/// Describes the damage at the end of a recording; `None` if it is complete.
 pub fn end_words(end: &RecordingEnd) -> Option<String> {
     match end {
         RecordingEnd::Whole => None,

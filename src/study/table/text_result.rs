@@ -41,7 +41,9 @@ pub struct Stretch {
     pub accepted: Vec<usize>,
     /// Sum of E\[X | T\], by budget.
     pub expected: Vec<f64>,
-    /// Pool of the positions' distributions on a coarse grid, for plain decoding.
+    /// Distributions of the stretch's positions, on a coarse grid.
+    ///
+    /// `None` unless the text was decoded plainly.
     #[serde(rename = "laws")]
     pub distributions: Option<SurprisalPool>,
 }
@@ -80,7 +82,7 @@ pub struct TextResult {
     pub sha256: String,
     /// Stretches of the text, in order.
     pub stretches: Vec<Stretch>,
-    /// Pool of the positions' distributions, for plain decoding.
+    /// Distributions of all positions of the text; `None` unless it was decoded plainly.
     #[serde(rename = "laws")]
     pub distributions: Option<SurprisalPool>,
     /// Steps in order, for drafted texts; empty in states of earlier versions.

@@ -221,7 +221,9 @@ impl Painter {
     }
 }
 
-/// Rasterizes a character of the font; the font's sign for a missing glyph if it has none.
+/// Rasterizes a character of the font at `scale`.
+///
+/// A character that the font lacks gets its glyph for missing characters.
 fn rasterize(font: &FontRef, c: char, scale: f32) -> Coverage {
     let units = font.units_per_em().unwrap_or(1000.0);
     let pixels = PxScale::from(EM * scale * font.height_unscaled() / units);

@@ -8,9 +8,15 @@ use crate::tui::State;
 use crate::tui::theme::{Glyphs, Role};
 use crate::tui::views::number;
 
-/// Returns an emitted token as text, visible even if it is only spaces. One that adds no text is
-/// shown by its name.
-fn put_out<'a>(record: &'a StepRecord, i: usize, text: &'a str, glyphs: &Glyphs) -> Cow<'a, str> {
+/// Returns the text of an emitted token, with spaces made visible if there is nothing else.
+///
+/// A stop token, which adds no text, is shown by its name.
+fn visible_text<'a>(
+    record: &'a StepRecord,
+    i: usize,
+    text: &'a str,
+    glyphs: &Glyphs,
+) -> Cow<'a, str> {
     match text {
         "" if i + 1 == record.emitted_text.len() => Cow::from(&record.bonus_text),
         text if !text.is_empty() && text.trim_matches(' ').is_empty() => {
@@ -20,8 +26,10 @@ fn put_out<'a>(record: &'a StepRecord, i: usize, text: &'a str, glyphs: &Glyphs)
     }
 }
 
-/// Returns the step in the first row: the selected step is centered if there are newer ones.
-fn last_row(state: &State, rows: usize) -> Option<usize> {
+/// Returns the number of the step in the first row; `None` for the newest step.
+///
+/// The selected step is centered if there are enough newer ones.
+fn first_row_step(state: &State, rows: usize) -> Option<usize> {
     let newest = state.history.newest().map_or(0, |step| step.number);
     state.selected.map(|number| (number + rows / 2).min(newest))
 }
@@ -30,7 +38,7 @@ fn last_row(state: &State, rows: usize) -> Option<usize> {
 pub fn step_at(state: &State, height: usize, row: usize) -> Option<usize> {
     let rows = height.saturating_sub(1);
     let back = row.checked_sub(1).filter(|&back| back < rows)?;
-    state.history.steps_back_from(last_row(state, rows)).nth(back).map(|step| step.number)
+    state.history.steps_back_from(first_row_step(state, rows)).nth(back).map(|step| step.number)
 }
 
 /// Draws the table, newest step first, with the selected step in the middle.
@@ -48,8 +56,8 @@ pub fn steps(state: &State, pen: &mut Pen) {
     }
     pen.text(words, 0, "emitted", Role::Label);
     let rows = height.saturating_sub(1);
-    let last = last_row(state, rows);
-    for (y, step) in state.history.steps_back_from(last).take(rows).enumerate() {
+    let first = first_row_step(state, rows);
+    for (y, step) in state.history.steps_back_from(first).take(rows).enumerate() {
         let (y, record) = (y + 1, &step.record);
         let mean = record.entropy.iter().map(|e| e.sampled.entropy).sum::<f64>()
             / record.entropy.len().max(1) as f64;
@@ -68,7 +76,7 @@ pub fn steps(state: &State, pen: &mut Pen) {
         let mut pen = pen.part(0, 0, width.saturating_sub(1) as u16, height as u16);
         for (i, text) in record.emitted_text.iter().enumerate() {
             let role = if i < record.accepted { Role::accepted(i + 1) } else { Role::TokenBonus };
-            x = pen.text(x, y, &put_out(record, i, text, pen.glyphs()), role);
+            x = pen.text(x, y, &visible_text(record, i, text, pen.glyphs()), role);
         }
         if state.selected == Some(step.number) {
             pen.tint(0, y, width, Role::Selection);
