@@ -37,13 +37,15 @@
 
 use super::position::Position;
 
-/// Probability that x ln^2 x has its tangent through (1, 0) at: L = -2 (1 - e^L) with L = ln t.
+/// Probability t at which the tangent of x ln^2 x passes through (1, 0).
+///
+/// Solves L = -2 (1 - e^L) with L = ln t.
 const TANGENT: f64 = 0.203_188;
 /// Largest q ln^2 q of small probabilities lies at e^-2.
 const PEAK: f64 = 0.135_335_283_236_612_7;
-/// Cells into which the tail's weight is cut for the upper end of the second moment.
+/// Number of cells of the tail's weight, for the upper end of the second moment.
 const CELLS: usize = 64;
-/// Relative error of a server's own sums up to top-p, which it makes in 32 bits.
+/// Relative rounding error of a server's 32-bit sums up to top-p.
 const TOP_P_MARGIN: f64 = 1e-5;
 /// Error of a tail's mass: servers report numbers of 32 bits.
 const ROUNDING: f64 = 1.0 / (1 << 23) as f64;
@@ -55,7 +57,7 @@ const SAME: f64 = 1e-9;
 pub struct OmittedSampling {
     /// Temperature of the text relative to that of the reported distributions.
     pub temperature: f64,
-    /// Mass of the most probable tokens that the text is sampled from; 1 keeps all.
+    /// Top-p of the text; 1 keeps all tokens.
     pub top_p: f64,
 }
 
@@ -146,7 +148,7 @@ impl Candidates {
         let k = weights.len();
         let rounded = exponent < 1.0 && !position.is_whole();
         let tail = (mass > 0.0 || rounded).then(|| {
-            // Above the report's temperature the rounding of a small tail grows with it.
+            // Temperatures above the reported one amplify the rounding error of a small tail.
             let error = if exponent < 1.0 { ROUNDING / first } else { 0.0 };
             let (less, more) = ((mass - error).max(0.0), mass + error);
             let cap = listed.last().map_or(more, |last| (last / first).min(more));
@@ -241,8 +243,9 @@ impl Candidates {
         atoms
     }
 
-    /// Distribution that every candidate majorizes; without the tail where its number of tokens is
-    /// not known.
+    /// Distribution that every candidate majorizes.
+    ///
+    /// It lacks the tail if the number of unlisted tokens is not known.
     pub(super) fn flat(&self) -> Vec<Atom> {
         let Some(tail) = self.tail else {
             return self.atoms(self.most, self.listed(self.most));
@@ -294,7 +297,9 @@ impl Candidates {
         [low, high, tail.low, tail.high].map(value).into_iter().fold(0.0, f64::max)
     }
 
-    /// Sums over the listed tokens of w, w (-ln w), and w ln^2 w, up to the power `most`.
+    /// Sums of w (-ln w)^k over the listed tokens, for k = 0, 1, 2.
+    ///
+    /// The last one is 0 if `most` is below 2.
     fn log_sums(&self, most: usize) -> [f64; 3] {
         let mut sums = [0.0; 3];
         for &weight in self.weights[..self.most].iter().filter(|weight| **weight > 0.0) {
@@ -350,7 +355,7 @@ impl Candidates {
         let cell = |i: usize| {
             let (a, b) = (edge(i), edge(i + 1));
             let weights = ((a - listed).max(0.0), (b - listed).max(0.0));
-            // The first weight is 1, so that no total of several is below it.
+            // The first weight is 1, so that the sum over several tokens is at least 1.
             let log = b.ln().max(0.0);
             let head = (second + 2.0 * log * first + log * log * listed) / a;
             let counted = tail.count.map(|m| {
@@ -373,7 +378,9 @@ impl Candidates {
     }
 }
 
-/// Concave envelope over (0, z_max] of z (l - b ln z)^2, where z = p^(a - 1) and b = a / (a - 1).
+/// Concave envelope of z (l - b ln z)^2 over (0, z_max].
+///
+/// Here z = p^(a - 1) and b = a / (a - 1).
 ///
 /// l - b ln z is the surprisal of a token of probability p after the temperature. The function is
 /// concave where that is at least b; beyond, the envelope is the tangent through its end.
@@ -452,7 +459,9 @@ fn x_ln2_x(x: f64) -> f64 {
     if x > 0.0 { x * x.ln().powi(2) } else { 0.0 }
 }
 
-/// Concave envelope of x ln^2 x over 0..=1: the function, then its tangent through (1, 0).
+/// Concave envelope of x ln^2 x over 0..=1.
+///
+/// Equals the function, and from [`TANGENT`] on its tangent through (1, 0).
 fn envelope(x: f64) -> f64 {
     if x <= TANGENT { x_ln2_x(x) } else { x_ln2_x(TANGENT) * (1.0 - x) / (1.0 - TANGENT) }
 }
@@ -484,7 +493,7 @@ mod tests {
         (temperature, top_p).prop_map(|(temperature, top_p)| OmittedSampling { temperature, top_p })
     }
 
-    /// The distribution that a text is sampled from.
+    /// Distribution that a text is sampled from.
     fn sampled(dist: &[f64], omitted: OmittedSampling) -> Vec<f64> {
         let mut all: Vec<f64> = dist.iter().map(|p| p.powf(1.0 / omitted.temperature)).collect();
         let sum: f64 = all.iter().sum();
@@ -509,8 +518,9 @@ mod tests {
         bracket.low <= truth + slack && bracket.high.is_none_or(|high| truth <= high + slack)
     }
 
-    /// Returns brackets of entropy and sum q ln^2 q of the distribution that the text was sampled
-    /// from.
+    /// Returns brackets of entropy and sum q ln^2 q.
+    ///
+    /// q is the distribution that the text was sampled from.
     fn both(
         position: &Position,
         omitted: OmittedSampling,

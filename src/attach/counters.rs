@@ -151,7 +151,9 @@ impl Counters {
     }
 }
 
-/// Acceptance rate at each depth given that it was reached, up to the last depth that was.
+/// Acceptance rate at each depth given that it was reached.
+///
+/// Ends at the last depth that was reached.
 ///
 /// With the numbers of steps that drafted so deep (`offered`) it is exact. Without them a step that
 /// drafted no further counts as a rejection, and the rate is a lower bound.

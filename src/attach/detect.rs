@@ -36,9 +36,11 @@ const PREFIXES: [(&str, ServerKind); 6] = [
     ("trtllm_", ServerKind::TensorRtLlm),
 ];
 
-/// Finds out which engine answers, or takes the one that is `named`, and reads what it is.
+/// Detects the engine of a server, and reads its identity.
 ///
-/// `client` makes a client with the key for an engine; `None` stands for one that is not known yet.
+/// An engine that is `named` is not checked.
+///
+/// `client` makes a client with a key, or without one.
 ///
 /// # Errors
 /// If nothing answers, a key is wanted, or the engine is not known.

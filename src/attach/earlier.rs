@@ -24,7 +24,7 @@ const MOST_BYTES: u64 = 1 << 16;
 /// Seconds by which a file's time may lie ahead: clocks are set back.
 const MOST_AHEAD: u64 = 24 * 3600;
 
-/// Settings of a server on which the figures of a probe depend; `None` where not reported.
+/// Server settings on which the figures of a probe depend; `None` where not reported.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct ServerSettings {
     engine: String,
@@ -69,9 +69,9 @@ struct Kept {
 pub enum Earlier {
     /// No probe of this address was kept.
     None,
-    /// The last probe, of the same server.
+    /// Last probe of the same server, with the same settings.
     Found(Box<EarlierProbe>),
-    /// A probe was kept and does not apply, with the reason in one line.
+    /// Reason, in one line, why a kept probe does not apply.
     Stale(String),
 }
 

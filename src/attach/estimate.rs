@@ -30,9 +30,13 @@ use crate::theory::bounds;
 use crate::theory::intervals::{Estimate, Interval};
 use crate::theory::pool::SurprisalPool;
 
-/// Cells to one nat of the pools that are resampled; only ratios of their bounds are used.
+/// Grid cells per nat of the pools that are resampled.
+///
+/// Few, since only ratios of their bounds are used.
 const COARSE: usize = 8;
-/// Weight of a text that counts once, so that tails can be scaled in small steps.
+/// Integer weight of a text that counts once.
+///
+/// Large, so that tails can be scaled in small steps.
 const ONE: usize = 4096;
 /// Index of the first figure that comes from chain marks alone.
 const MARKS: usize = 8;
@@ -44,7 +48,7 @@ const LEAST: f64 = 1e-12;
 pub struct ChainMark {
     /// Tokens that a chain of B - 1 most probable tokens would have had accepted.
     pub reached: usize,
-    /// The same for a chain as long as the step's draft.
+    /// Accepted tokens of such a chain that is as long as the step's draft.
     pub at_drafted: usize,
     /// Tokens that were accepted.
     pub accepted: usize,
@@ -73,7 +77,7 @@ struct TextSums {
     spare: SurprisalPool,
     /// Mass of unlisted tokens.
     mass: f64,
-    /// Drawn tokens that were not listed.
+    /// Number of sampled tokens that were not listed.
     misses: f64,
     /// Sum of the largest probabilities.
     first: f64,
@@ -128,8 +132,10 @@ impl TextSums {
         self.chains.iter_mut().zip(other.chains).for_each(|(sum, more)| *sum += weight * more);
     }
 
-    /// Pool of the estimated distribution: listed tokens, and the tail's mass spread over the drawn
-    /// tokens that fell into it.
+    /// Pool of the estimated distributions.
+    ///
+    /// Holds the listed tokens. The mass of the tail is spread over the sampled tokens that fell
+    /// into it.
     fn pool(&self) -> SurprisalPool {
         let mut pool = self.head.clone();
         pool.clear();
@@ -143,8 +149,10 @@ impl TextSums {
         pool
     }
 
-    /// Every figure, `None` as no number: mu, mu2, published, renewal, tuned, fluid, fluid at the
-    /// mean, chain, oracle chains, accepted.
+    /// Returns all figures, NaN where unknown.
+    ///
+    /// In order: mu, mu2, published, renewal, tuned, fluid, fluid at the mean, chain, oracle
+    /// chains, accepted.
     fn figures(&self, sizes: &Sizes) -> [f64; 11] {
         let n = self.positions as f64;
         let (mu, mu2) = (self.entropy / n, self.second / n);
@@ -201,12 +209,14 @@ pub struct Estimates {
     pub fluid: Option<Estimate>,
     /// Fluid bound at the mean number of drafted tokens.
     pub fluid_at_mean: Option<Estimate>,
-    /// Ceiling of chains of B - 1 tokens for independent positions: the sum of (E max p)^j.
+    /// Ceiling of chains of B - 1 tokens: the sum of (E max p)^j.
+    ///
+    /// Assumes independent positions.
     pub chain: Option<Estimate>,
-    /// Accepted tokens per step of the target's own most probable chain of B - 1 tokens.
+    /// Accepted length of the target's own most probable chain of B - 1 tokens.
     #[serde(skip)]
     pub oracle_chain: Option<Estimate>,
-    /// The same for chains as long as the drafts.
+    /// Accepted length of such chains that are as long as the drafts.
     #[serde(skip)]
     pub oracle_chain_at_drafted: Option<Estimate>,
     /// Accepted tokens per step, over the steps with a chain mark.

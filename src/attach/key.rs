@@ -41,8 +41,9 @@ impl Key {
     }
 }
 
-/// Keys that may be sent: one that was named for this server, or those of the engines' own
-/// variables.
+/// Keys that may be sent to a server.
+///
+/// Either one that was named for it, or those in the engines' own variables.
 #[derive(Clone, Debug, Default)]
 pub struct Keys {
     /// Key for whatever engine answers.

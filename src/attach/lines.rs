@@ -170,7 +170,7 @@ impl From<Brackets> for BracketsLine {
     }
 }
 
-/// Figures of a probe of an earlier run, of other text.
+/// Figures of the probe of an earlier run, which had other texts.
 #[derive(Clone, Debug, Serialize)]
 struct EarlierLine {
     date: String,
@@ -213,8 +213,9 @@ struct AttachCeilingsLine {
     chain: Option<EstimateLine>,
 }
 
-/// Marks from B - 1 down to what was accepted, over the steps that were compared with the target's
-/// own chain.
+/// Marks of the ladder from B - 1 down to the accepted length.
+///
+/// Means over the steps that were compared with the target's own chain.
 #[derive(Clone, Debug, Serialize)]
 struct ChainLadderLine {
     batch: Option<f64>,

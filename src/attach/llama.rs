@@ -20,8 +20,9 @@ use crate::theory::bootstrap::SplitMix;
 /// Bytes that a chunk or a listed token takes at most, with room to spare.
 const CHUNK_BYTES: usize = 8192;
 const TOKEN_BYTES: usize = 512;
-/// Share of the scoring requests that goes into distributions; the rest follows chains beyond their
-/// steps.
+/// Fraction of the scoring requests that is spent on distributions.
+///
+/// The others follow chains beyond their steps.
 const FOR_DISTRIBUTIONS: f64 = 0.75;
 
 /// [`Server`] for llama.cpp's llama-server: counters, probes and scoring.
@@ -337,8 +338,9 @@ struct Group {
     step: Option<usize>,
 }
 
-/// Groups of positions that are scored with `most` requests: all, or whole steps drawn at random,
-/// in the order of the text.
+/// Returns the groups of positions to score with `most` requests, in text order.
+///
+/// All groups if they fit, otherwise those of randomly chosen whole steps.
 ///
 /// Whole steps keep each position as probable as any other, and each step as probable as any other.
 fn sampled_groups(text: &ProbedText, most: usize, seed: u64) -> Vec<Group> {
@@ -371,7 +373,9 @@ fn sampled_groups(text: &ProbedText, most: usize, seed: u64) -> Vec<Group> {
     groups
 }
 
-/// Reads the answer to a scoring request: the most probable tokens, and the one that was drawn.
+/// Parses the response to a scoring request.
+///
+/// Returns the most probable tokens, and the one that was sampled.
 fn found(value: &Value, top: usize) -> Result<Found, String> {
     let entry = &value["completion_probabilities"][0];
     let (list, name, log) = match entry["top_logprobs"].as_array() {
@@ -492,7 +496,9 @@ struct TimedSteps {
     ids: Vec<u32>,
     ids_whole: bool,
     tokens: usize,
-    /// Tokens of the steps so far by their accepted lengths, which the count of tokens must equal.
+    /// Number of tokens of the steps so far, by their accepted lengths.
+    ///
+    /// Must equal the number of tokens that were streamed.
     end: usize,
 }
 

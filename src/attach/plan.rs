@@ -141,7 +141,7 @@ pub struct Step {
 pub struct ProbedText {
     /// Tokens of the prompt, where known.
     pub prompt: Vec<u32>,
-    /// Tokens of the text from its begin, as far as they are known without a gap.
+    /// Token ids from the start of the text, up to the first unknown one.
     pub ids: Vec<u32>,
     /// Number of tokens generated; `ids` may hold fewer.
     pub tokens: usize,
@@ -149,7 +149,7 @@ pub struct ProbedText {
     pub steps: Vec<Step>,
     /// Distributions that came with the text.
     pub positions: Vec<Position>,
-    /// For each token, where known, whether it was the target's most probable one.
+    /// Matches of the tokens with the target's most probable ones; `None` where unknown.
     pub matches: Vec<Option<bool>>,
     /// Slot of the server that holds the text in its cache.
     pub slot: Option<u64>,
@@ -157,8 +157,9 @@ pub struct ProbedText {
     pub notice: Option<String>,
 }
 
-/// Oracle-chain marks of the steps whose tokens were all compared with the target's most probable
-/// ones.
+/// Returns the oracle-chain marks of the steps whose tokens were all compared.
+///
+/// Tokens are compared with the target's most probable ones.
 ///
 /// A chain of `limit` most probable tokens is accepted at a step as far as the emitted text goes
 /// along with it.

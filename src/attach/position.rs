@@ -3,10 +3,13 @@
 use crate::distribution::Moments;
 use crate::theory::pool::SurprisalPool;
 
-/// Distance from 1 of the sum of a whole distribution, from the rounding of its probabilities.
+/// Maximum distance from 1 of the sum of a whole distribution.
+///
+/// Allows for the rounding of its probabilities.
 const ROUNDING: f64 = 1e-3;
-/// Nats beyond the last listed token at which the tail is assumed, where the vocabulary's size is
-/// not known.
+/// Assumed surprisal of the tail, in nats beyond the last listed token.
+///
+/// Applies if the size of the vocabulary is not known.
 const TAIL_NATS: f64 = 3.0;
 /// Mass of unlisted tokens below which a distribution counts as whole.
 const WHOLE: f64 = 1e-6;
@@ -14,7 +17,7 @@ const WHOLE: f64 = 1e-6;
 /// Token that was drawn from a position's distribution.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Drawn {
-    /// Its surprisal in nats.
+    /// Surprisal of the token in nats.
     pub surprisal: f64,
     /// True if it is one of the listed tokens.
     pub in_top: bool,
@@ -32,8 +35,9 @@ pub struct Position {
 }
 
 impl Position {
-    /// Position with the probabilities of its most probable tokens, in any order, and a token drawn
-    /// from the same distribution.
+    /// Creates a position from the probabilities of its most probable tokens.
+    ///
+    /// They may come in any order. `drawn` was sampled from the same distribution.
     ///
     /// Values that are no probabilities are dropped; a sum above 1, from rounding, is scaled to 1.
     pub fn new(top: impl IntoIterator<Item = f64>, drawn: Option<Drawn>) -> Position {
@@ -120,8 +124,9 @@ impl Position {
         0.5 * (low + high)
     }
 
-    /// Estimates of entropy and second moment; `None` where the tail is not negligible and no token
-    /// was drawn.
+    /// Estimates entropy and second moment.
+    ///
+    /// `None` if the tail is not negligible and no token was sampled.
     pub(super) fn moments(&self, vocabulary: Option<usize>) -> Option<Moments> {
         let (listed, tail, c) = (self.listed_moments(), self.tail(), self.center(vocabulary));
         let missed = match self.drawn {

@@ -55,8 +55,9 @@ impl Samples {
         self.0.iter().filter(move |sample| sample.name == name)
     }
 
-    /// Sum over all label sets, with or without the counters' suffix `_total`; values that are no
-    /// numbers are left out.
+    /// Returns the sum of a metric over all label sets.
+    ///
+    /// Counters are also found with the suffix `_total`. Values that are not numbers are left out.
     pub fn sum(&self, name: &str) -> Option<f64> {
         let total = format!("{name}_total");
         let sum = |name: &str| {

@@ -21,8 +21,9 @@ pub struct Identity {
     pub budget: Option<usize>,
     /// Speculative method, as the engine names it.
     pub method: Option<String>,
-    /// Reason why the theorem's setting is not met, such as a lossy threshold; shown with every
-    /// ceiling.
+    /// Reason why the ceilings do not apply, such as a lossy threshold.
+    ///
+    /// Shown with every ceiling.
     pub outside: Option<String>,
 }
 
@@ -100,8 +101,9 @@ pub trait Server: Send {
         })
     }
 
-    /// Asks for distributions of a text's positions, with at most `most` requests of one token
-    /// each.
+    /// Requests the distributions of a text's positions.
+    ///
+    /// Sends at most `most` requests of one token each.
     ///
     /// # Errors
     /// If a request fails.

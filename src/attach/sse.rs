@@ -9,7 +9,9 @@ use super::AttachError;
 use super::error::error_message;
 use crate::sanitize::sanitize_line;
 
-/// Bytes of one line that are read at most: the distribution of a whole vocabulary fits.
+/// Maximum length of a line in bytes.
+///
+/// The distribution of a whole vocabulary fits.
 const LONGEST_LINE: usize = 64 << 20;
 
 /// Events of a stream, read as they come.

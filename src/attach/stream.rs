@@ -106,9 +106,10 @@ impl Chunks {
     }
 }
 
-/// Places steps without a draft among the drafted ones by chunk lengths: a longer chunk is the
-/// next drafted step that accepted so much. Where they don't fit, starts of steps stay as they are
-/// and no step is compared with the text.
+/// Inserts the steps without a draft among the drafted ones, by chunk lengths.
+///
+/// A chunk of several tokens is the next drafted step. Returns the steps unchanged if the chunks do
+/// not fit, and then no step is compared with the text.
 fn placed(steps: Vec<Step>, chunks: &[(usize, f64)], drafted: usize) -> Vec<Step> {
     let (with, without) = steps.split_at(drafted);
     if chunks.len() != steps.len() {

@@ -91,7 +91,7 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// Returns the figures to keep of a probe at this temperature and top-p, which ended now.
+    /// Returns the figures of a probe that has just ended, for the cache.
     ///
     /// `None` without estimates and intervals.
     pub fn to_earlier_probe(&self, temperature: f64, top_p: f64) -> Option<EarlierProbe> {

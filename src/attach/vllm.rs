@@ -223,8 +223,9 @@ impl Vllm {
 /// One streamed text, chunk by chunk.
 #[derive(Debug, Default)]
 pub struct VllmText {
-    /// True if the text was drawn from the distributions that are reported: they are those at
-    /// temperature 1.
+    /// Set if the text was sampled from the reported distributions.
+    ///
+    /// Those are at temperature 1.
     draws: bool,
     /// Most probable tokens requested.
     listed: usize,
@@ -278,7 +279,9 @@ impl VllmText {
         Ok(())
     }
 
-    /// Counts that prove the steps: of the answer itself, or of the counters before and after it.
+    /// Returns the counts that confirm the steps of a response.
+    ///
+    /// They come from the response itself, or from the counters before and after it.
     fn proof(&self, counters: Option<(&Counters, &Counters)>) -> Proof {
         if let Some(found) = &self.speculation {
             let list = |name: &str| -> Option<Vec<usize>> {

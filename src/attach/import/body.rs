@@ -21,8 +21,9 @@ const DEEPEST: usize = 12;
 /// Tokens that a step drafts at most; larger numbers are no drafts.
 const MOST_DRAFTED: u64 = 4096;
 
-/// Figures in a record, and the engine that they are of. `id` names the text where the record
-/// doesn't.
+/// Returns the figures in a record, and the engine that wrote it.
+///
+/// `id` names the text where the record doesn't.
 pub(super) fn find(value: &Value, id: &str) -> Option<(ServerKind, Found)> {
     let (engine, mut found) = search(value, 0)?;
     found.model = text(value, &["model", "model_name"]);
@@ -37,8 +38,10 @@ pub(super) fn find(value: &Value, id: &str) -> Option<(ServerKind, Found)> {
     Some((engine, found))
 }
 
-/// Adds the steps without a draft, which responses leave out: each emitted one token of what is
-/// left. A negative rest was cut at a stop.
+/// Adds the steps without a draft, which responses leave out.
+///
+/// Each of them emitted one of the tokens that the drafted steps did not. If the drafted steps
+/// emitted more tokens than the text has, it was cut at a stop, and the last step gets fewer.
 fn complete(found: &mut Found, tokens: usize) {
     let emitted: usize = found.steps.iter().map(|step| step.emitted).sum();
     let after_first = tokens.saturating_sub(1);
@@ -135,7 +138,9 @@ fn steps(value: &Value, accepted: &Value, drafted: &Value) -> Option<Found> {
     Some(Found { steps: steps.collect(), totals: Some(totals), text: true, ..Found::default() })
 }
 
-/// Totals of a response at `summary`; the histogram is a list or an object by accepted length.
+/// Returns the totals of a response, from its `summary`.
+///
+/// The histogram is a list or an object by accepted length.
 fn summary(value: &Value) -> Option<Found> {
     let histogram: Vec<(usize, f64)> = match &value["acceptance_histogram"] {
         Value::Array(list) => {
@@ -203,7 +208,9 @@ fn sglang(value: &Value) -> Option<Found> {
     Some(Found { totals: Some(totals), text: true, ..Found::default() })
 }
 
-/// One iteration of TensorRT-LLM: a step where a single request drafted, else sums over the batch.
+/// Returns the figures of one iteration of TensorRT-LLM.
+///
+/// A step if a single request drafted, otherwise sums over the batch.
 fn iteration(value: &Value) -> Option<Found> {
     let stats = &value["specDecodingStats"];
     // Every rank repeats the records of the first.

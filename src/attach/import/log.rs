@@ -95,7 +95,9 @@ fn llama_step(line: &str, before: &[Step]) -> Option<Step> {
     Some(Step { prompt_id, step, start, accepted, drafted, emitted, seconds: None, exact: true })
 }
 
-/// `draft acceptance = 0.64479 (  167 accepted /   259 generated), mean len =  2.92`.
+/// Parses the line of a finished request of llama-server.
+///
+/// For example `draft acceptance = 0.64479 (  167 accepted /   259 generated), mean len =  2.92`.
 fn llama_request(line: &str) -> Option<Counters> {
     let rest = line.split_once("draft acceptance")?.1;
     let (accepted, rest) = after(rest, "(")?;
@@ -111,8 +113,9 @@ fn llama_request(line: &str) -> Option<Counters> {
     })
 }
 
-/// The line that vLLM writes every ten seconds; the number of steps follows from the mean length,
-/// which has two decimals.
+/// Parses the line that vLLM writes every ten seconds.
+///
+/// The number of steps follows from the mean length, which has two decimals.
 fn vllm(line: &str) -> Option<Logged> {
     let (accepted, drafted) = (number(line, " Accepted:")?, number(line, " Drafted:")?);
     let rates =
@@ -140,15 +143,16 @@ fn vllm(line: &str) -> Option<Logged> {
     }))
 }
 
-/// `Decode batch, #running-req: 3, ..., accept len: 2.75, accept rate: 0.58, ...`: a mean over some
-/// passes of so many requests.
+/// Parses a line of SGLang: a mean over some passes of a batch.
+///
+/// For example `Decode batch, #running-req: 3, ..., accept len: 2.75, accept rate: 0.58, ...`.
 fn sglang(line: &str) -> Option<Logged> {
     let tokens_per_step = number(line, "accept len:").filter(|length| *length >= 1.0)?;
     let weight = number(line, "#running-req:").filter(|n| *n > 0.0).unwrap_or(1.0);
     Some(Logged::Mean(Mean { tokens_per_step, rate: number(line, "accept rate:"), weight }))
 }
 
-/// `MTP accept 71.2% (len 3.41)`.
+/// Parses a line of mistral.rs such as `MTP accept 71.2% (len 3.41)`.
 fn mistral(line: &str) -> Option<Logged> {
     let (rate, rest) = after(line, "MTP accept")?;
     let tokens_per_step = number(rest, "(len").filter(|length| *length >= 1.0)?;

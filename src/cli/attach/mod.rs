@@ -37,8 +37,7 @@ const LONGEST_KEY: u64 = 1 << 16;
 
 /// Attaches to a server. The exit status is 130 after Ctrl-C.
 ///
-/// # Errors
-/// Whatever keeps it from being read, with the fix.
+/// # Errors If the server can't be read; the message has the fix.
 pub fn run(options: AttachOptions) -> anyhow::Result<ExitCode> {
     let interrupt = Interrupt::watch().context("signals can't be watched")?;
     let prompts = prompts(&options)?;

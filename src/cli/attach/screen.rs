@@ -13,11 +13,11 @@ use crate::registry;
 use crate::tui::theme::{self, TerminalAbilities, Theme};
 use crate::tui::{self, Attached, EngineLink, ExitReason, Mouse};
 
-/// Shows a server until the user or a signal ends it; then writes the table of all that was seen,
-/// and keeps the figures of a probe.
+/// Shows a server until the user or a signal ends it.
 ///
-/// # Errors
-/// Whatever keeps it from starting, or the server from being read.
+/// Then writes the table of the whole run, and keeps the figures of a probe.
+///
+/// # Errors If the screen can't start, or the server can't be read.
 pub fn run(
     target: Target,
     job: Work,

@@ -29,11 +29,11 @@ pub enum Source {
 pub enum ShownBrackets {
     /// Brackets are shown beside the estimates.
     All,
-    /// Where there are no estimates.
+    /// Brackets are shown in the place of missing estimates.
     Missing,
 }
 
-/// First line: what was found.
+/// Returns the first line: engine, model, and address.
 pub fn server(engine: ServerKind, identity: &Identity, address: &str) -> String {
     let mut parts = vec![format!("{} at {address}", engine.name())];
     parts.extend(identity.model.as_ref().map(|model| format!("model {}", sanitize_name(model))));
