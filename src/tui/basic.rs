@@ -17,7 +17,9 @@ pub trait BasicScreen {
     type Event;
     /// Command type of the engine.
     type Command;
-    /// Start of the message after an unexpected end of the engine, such as "the engine stopped".
+    /// Start of the message when the engine ends unexpectedly.
+    ///
+    /// Such as "the engine stopped".
     const STOPPED: &str;
 
     /// Takes the time since the program started.

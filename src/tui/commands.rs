@@ -607,7 +607,9 @@ fn neighbor<'a, T: PartialEq>(list: &'a [T], present: &T, by: isize) -> Option<&
     list.get((at + by).rem_euclid(list.len().max(1) as isize) as usize)
 }
 
-/// Drafters in the order of the key: those that usually pay first, the oracle and none last.
+/// Drafters in the order in which the key selects them.
+///
+/// Those that usually pay come first, the oracle and none last.
 const CYCLE: [DrafterKind; 10] = [
     DrafterKind::Auto,
     DrafterKind::Eagle,
@@ -774,7 +776,9 @@ fn focus(state: &mut State, by: isize) {
     state.scroll = 0;
 }
 
-/// Moves the selection by `count` steps, scrolls zoomed text, or moves the cursor of a list.
+/// Moves by `count` in the focused pane.
+///
+/// That is through steps, lines of zoomed text, or rows of a list.
 pub(super) fn navigate(
     state: &mut State,
     effects: &mut Vec<Effect>,

@@ -199,7 +199,7 @@ pub fn show<S: Screen>(
         .context("the event loop can't start")?;
     let EngineLink { commands, events, thread } = link;
     let result = runtime.block_on(turn(screen, &options, &commands, events));
-    // The thread may be in the middle of a pass: it sees this after its step, or dies with the
+    // The thread may be in the middle of a pass: it reads this after its step, or ends with the
     // process.
     let _ = commands.send(S::quit());
     drop(commands);
@@ -331,7 +331,9 @@ fn is_suspend(key: KeyEvent) -> bool {
         && key.kind == KeyEventKind::Press
 }
 
-/// Returns the message for a mouse event; `None` for those without a meaning, such as motion.
+/// Returns the message for a mouse event.
+///
+/// `None` for events without a meaning, such as motion.
 fn mouse_message<S: Screen>(
     mouse: MouseEvent,
     size: Option<ratatui::layout::Size>,
@@ -419,7 +421,7 @@ mod tests {
             assert!(events.len() <= QUEUED_EVENTS, "{} events wait", events.len());
             assert_eq!(events.blocking_recv(), Some(expected));
         }
-        // Without a screen the engine ends.
+        // The engine ends once the receiver is dropped.
         drop(events);
         let sent = engine.join().unwrap();
         assert!((5000..=5000 + QUEUED_EVENTS).contains(&sent), "{sent}");

@@ -47,7 +47,7 @@ impl Film<'_> {
         mut frame: impl FnMut(Duration, &Buffer) -> Result<(), E>,
     ) -> Result<Duration, E> {
         let (mut state, mut before, mut steps) = (State::new(1), Duration::ZERO, 0);
-        // Time of the film, when the next frame may come, and since when one is due.
+        // Time within the film, earliest time of the next frame, and time since which one is due.
         let (mut now, mut next, mut due) = (Duration::ZERO, Duration::ZERO, None::<Duration>);
         for (at, recorded) in events {
             if steps >= self.skip {
@@ -74,7 +74,9 @@ impl Film<'_> {
 /// Frame of a film: the cells of a screen.
 pub type FilmFrame = Buffer;
 
-/// Returns the state after `steps` steps and what belongs to the last of them, or after all events.
+/// Returns the state after `steps` steps, or after all events.
+///
+/// Events that belong to the last step, such as its oracle search, are included.
 pub fn state_at(events: impl Iterator<Item = (Duration, Recorded)>, steps: Option<usize>) -> State {
     let (mut state, mut count) = (State::new(1), 0);
     for (at, recorded) in events {

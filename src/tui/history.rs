@@ -49,7 +49,7 @@ impl Step {
 }
 
 impl Step {
-    /// Returns the cause of the step's miss, as far as it is known; `None` without a miss.
+    /// Returns the best known cause of the step's miss; `None` without a miss.
     pub fn cause(&self) -> Option<MissCause> {
         let miss = self.record.miss.as_ref()?;
         Some(
@@ -404,7 +404,7 @@ impl History {
         self.steps.iter().skip(first.saturating_sub(oldest))
     }
 
-    /// Returns whether the settings of a step, apart from the seed, differ from the newest step's.
+    /// Returns `true` if `settings` differ from the newest step's, apart from the seed.
     pub fn changes(&self, settings: &StepSettings) -> bool {
         self.newest().is_some_and(|step| !same_conditions(&step.record.settings, settings))
     }

@@ -95,7 +95,7 @@ fn start_recorder(folder: &Path, context: &RunContext) -> std::io::Result<(Recor
     Ok((Recorder::start(&path, context.clone())?, path))
 }
 
-/// Records what a replay needs to begin in the middle of a run: the steps that are kept.
+/// Records the kept steps, so that a replay can begin in mid-run.
 fn prologue(state: &State, at: Duration, recorder: &Recorder) {
     recorder.entry(at, Entry::SearchEvery { steps: state.look_every });
     let Some(settings) = &state.settings else { return };

@@ -43,7 +43,9 @@ pub fn oldest(state: &mut State, effects: &mut Vec<Effect>) {
     select(state, effects, 0);
 }
 
-/// Selects the nearest step in a direction for which `holds` is true; returns whether there is one.
+/// Selects the nearest step in a direction for which `holds` is true.
+///
+/// Returns `true` if there is one.
 ///
 /// The step shown does not count, unless the engine runs and steps pass by.
 fn seek(
@@ -90,7 +92,7 @@ pub fn miss(state: &mut State, effects: &mut Vec<Effect>, direction: Direction) 
     }
 }
 
-/// Selects the first step of the shown text, or of the text before or after it.
+/// Selects the first step of the shown text or of a neighboring one.
 pub fn text(state: &mut State, effects: &mut Vec<Effect>, direction: Direction) {
     let Some(newest) = state.history.newest() else { return };
     let Some(shown) = state.history.get(state.selected.unwrap_or(newest.number)) else { return };
@@ -202,7 +204,9 @@ pub fn repeat(state: &mut State, effects: &mut Vec<Effect>, direction: Direction
     }
 }
 
-/// Starts a search and selects the newest match, or says what is wrong with the query.
+/// Starts a search and selects the newest match.
+///
+/// Shows a notice if the query is invalid.
 pub fn find(state: &mut State, effects: &mut Vec<Effect>, text: &str) {
     match Query::parse(text) {
         Ok(query) => {
@@ -221,7 +225,7 @@ pub fn miss_rows(state: &State) -> usize {
     state.history.averages.misses.most_missed(MISS_ROWS).len()
 }
 
-/// Starts a search for the misses of the token under the cursor, and selects the newest.
+/// Searches for misses of the token under the cursor, and selects the newest.
 pub fn miss_of_cursor(state: &mut State, effects: &mut Vec<Effect>) {
     let worst = state.history.averages.misses.most_missed(MISS_ROWS);
     let Some(token) =

@@ -29,7 +29,7 @@ pub enum PlayPace {
 }
 
 impl PlayPace {
-    /// Returns the time between an event at `before` and the next one at `at`, as recorded.
+    /// Returns the wait between two events, recorded at `before` and `at`.
     pub fn wait(self, before: Duration, at: Duration, next: &Recorded) -> Duration {
         match self {
             PlayPace::Recorded => at.saturating_sub(before).min(MAX_WAIT),
@@ -133,13 +133,13 @@ pub fn play(
 /// Events that are played at full pace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Skip {
-    /// None: the pace applies.
+    /// No events are skipped.
     Nothing,
-    /// Those up to this number of steps.
+    /// Events up to this number of steps.
     Steps(usize),
-    /// Those before the next prompt.
+    /// Events before the next prompt.
     Prompt,
-    /// Those up to the end of the recorded pause.
+    /// Events up to the end of the recorded pause.
     Pause,
 }
 

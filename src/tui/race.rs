@@ -30,7 +30,7 @@ pub struct Race {
     pub seconds: f64,
     /// Lane of the text that is shown.
     pub own: RaceLane,
-    /// The same text under other settings, or plain decoding.
+    /// Lane of the same text under other settings, or of plain decoding.
     pub other: RaceLane,
     /// Agreement of the two texts; `None` if the opponent has no records.
     pub agreement: Option<Agreement>,
@@ -73,10 +73,12 @@ fn lane(steps: &[&Step], now: f64) -> RaceLane {
     RaceLane { name, tokens: done, total: Some(tokens(steps).len()), text, tokens_per_second }
 }
 
-/// Returns the steps of the newest other text that must equal the one that begins with `first`.
+/// Returns the steps of the newest other text that must equal this one.
 ///
-/// It has the same prompt, sampling parameters and seed, but other settings, and is kept from its
-/// start.
+/// This one begins with the step `first`.
+///
+/// The other text has the same prompt, sampling parameters and seed, but other settings. It is kept
+/// from its start.
 fn opponent<'a>(state: &'a State, first: &Step) -> Option<Vec<&'a Step>> {
     let settings = &first.record.settings;
     let fits = |step: &&Step| {
@@ -93,7 +95,9 @@ fn opponent<'a>(state: &'a State, first: &Step) -> Option<Vec<&'a Step>> {
     Some(state.history.steps_of_text(start.text).collect())
 }
 
-/// Returns the race at the step shown; `None` before the first step, or without an opponent.
+/// Returns the race at the step shown.
+///
+/// `None` before the first step, or without an opponent.
 pub fn race(state: &State) -> Option<Race> {
     let shown = state.step()?;
     let steps: Vec<&Step> = state.history.steps_of_text(shown.text).collect();

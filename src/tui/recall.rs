@@ -51,7 +51,9 @@ impl Recalling {
         }
     }
 
-    /// Replaces the text by the line after the present one; at last by the text being written.
+    /// Replaces the text by the next newer line.
+    ///
+    /// The newest one is followed by the text that was being written.
     pub fn newer(&mut self, recall: &Recall) {
         if self.back > 0 {
             self.back -= 1;

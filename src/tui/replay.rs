@@ -107,7 +107,7 @@ impl Replay {
         &self.state
     }
 
-    /// Returns the key of a command as shown on the screen, or its line of the palette.
+    /// Returns the label of a command's key, or else its palette line.
     fn key(&self, id: &str) -> String {
         self.state.keys.label(id).unwrap_or_else(|| format!(":{id}"))
     }
@@ -175,7 +175,9 @@ impl Replay {
         }
     }
 
-    /// Carries out an effect of a key: for the player if it can, else with a message.
+    /// Carries out an effect of a key.
+    ///
+    /// Shows a message if a replay can't do that.
     fn carry_out(&mut self, effect: Effect, out: &mut Vec<Effect<PlayCommand>>) {
         let again = self.key("again");
         let refused = match effect {

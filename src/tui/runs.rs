@@ -92,7 +92,7 @@ pub struct Runs {
     next: usize,
     /// Row of the cursor; the newest run is last.
     pub cursor: usize,
-    /// Numbers of the runs selected for a comparison, at most two, in the order of selection.
+    /// Numbers of the runs to compare, at most two, in order of selection.
     pub marked: Vec<usize>,
 }
 
@@ -162,7 +162,7 @@ pub fn compare(history: &History, a: &RunScore, b: &RunScore) -> Option<RunDiffe
     Some(RunDifference { numbers: (a.number, b.number), texts: paired.len(), means, pairing })
 }
 
-/// Returns the texts of a run that began within it, the last one of each prompt.
+/// Returns the last text of each prompt that began within a run.
 ///
 /// `prompts` numbers prompt ids and seeds, so that texts of both runs get equal numbers.
 fn courses(history: &History, run: &RunScore, prompts: &mut Vec<(String, u64)>) -> Vec<TextTrace> {

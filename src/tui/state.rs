@@ -297,7 +297,7 @@ pub struct State {
     pub scroll: u16,
     /// Requested pace of the engine.
     pub pace: Pace,
-    /// Number of texts begun so far while the first ones run slowly; `None` once that is over.
+    /// Number of texts begun during the slow start; `None` after it.
     pub slow_start: Option<usize>,
     /// Search that the repeat keys continue.
     pub query: Option<Query>,

@@ -218,7 +218,9 @@ pub(super) fn shade_opacity(text: &str) -> Option<f64> {
     }
 }
 
-/// Returns the dots of a braille character: column and row in a grid of 2 by 4.
+/// Returns the dots of a braille character.
+///
+/// Each is given by column and row in a grid of 2 by 4.
 ///
 /// They are drawn as squares that line up across cells, since few fonts have these characters.
 pub(super) fn braille_dots(text: &str) -> Option<impl Iterator<Item = (usize, usize)> + use<>> {

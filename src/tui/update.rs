@@ -117,7 +117,9 @@ fn send(state: &mut State, text: String, effects: &mut Vec<Effect>) {
     close_editor(state, effects);
 }
 
-/// Goes to what was clicked. A click beside an open sheet closes it.
+/// Handles a click on `target`.
+///
+/// A click beside an open overlay closes it.
 fn clicked(state: &mut State, target: Target, effects: &mut Vec<Effect>) {
     match state.overlay {
         Overlay::None => {}

@@ -12,9 +12,11 @@ use crate::tui::theme::Theme;
 
 /// Width and height of a cell in pixels at scale 1.
 const CELL: (usize, usize) = (9, 18);
-/// Size of the font's em in pixels at scale 1: the widest whose advance fits the cell.
+/// Size of the font's em in pixels at scale 1.
+///
+/// The largest whose advance fits the cell.
 const EM: f32 = 14.9;
-/// Height of the baseline above the lower edge of a cell, as a fraction of its height.
+/// Height of the baseline above the bottom of a cell, in cell heights.
 const DESCENT: f32 = 0.24;
 /// Opacity of dim text.
 const DIM: f32 = 0.6;

@@ -189,8 +189,9 @@ impl Glyphs {
         Signs { ascii: self.ascii, newline: self.newline, tab: self.tab }
     }
 
-    /// Returns the glyph of a horizontal bar's last cell, for `eighths` of a cell; clamped as
-    /// [`Glyphs::level`].
+    /// Returns the glyph for the last cell of a horizontal bar.
+    ///
+    /// `eighths` are those of a cell, clamped as in [`Glyphs::level`].
     pub fn level_right(&self, eighths: usize) -> &'static str {
         eighths.min(8).checked_sub(1).map_or(" ", |i| self.bars[i])
     }

@@ -222,7 +222,9 @@ impl Mark {
 /// One row of marks: name, value, role.
 type Row = (&'static str, Mark, Role);
 
-/// Rows of the ceilings, whose names the marks pane drops in this order where there is no room.
+/// Rows of the ceilings.
+///
+/// If there is no room, the marks pane drops their names in this order.
 fn estimated(found: &Estimates) -> Vec<Row> {
     [
         ("renewal, tuned", found.renewal_tuned, Role::GaugeCeiling),
@@ -323,7 +325,7 @@ fn marks(state: &Attached, pen: &mut Pen) {
     }
 }
 
-/// Figures of an earlier probe, under a title of their own and on a scale of their own.
+/// Draws the figures of an earlier probe, with their own title and scale.
 fn earlier_marks(e: &EarlierProbe, top: usize, pen: &mut Pen) {
     let (width, height) = (pen.width(), pen.height());
     if top + 2 > height {

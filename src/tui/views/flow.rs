@@ -79,7 +79,7 @@ impl Flow {
         self.cells.len()
     }
 
-    /// Returns the cell of a line at a column, counted from the start of the line.
+    /// Returns the cell at a column of a line.
     pub fn cell_at(&self, line: (usize, usize), column: usize) -> Option<usize> {
         let mut end = 0;
         (line.0..line.1).find(|&cell| {

@@ -93,14 +93,17 @@ const fn column(percent: u16, panes: &'static [(Pane, Rows)]) -> ColumnPlan {
     ColumnPlan { percent, panes }
 }
 
-/// Arrangement of a view: its columns, and the number of the pane in the last one whose place, with
-/// those below it, a focused pane takes that has no place of its own.
+/// Columns of a view, and the place for a focused pane without a place.
+///
+/// Such a pane takes the places from pane `guest` of the last column down.
 struct Arrangement {
     columns: &'static [ColumnPlan],
     guest: usize,
 }
 
-/// Arranges the panes of a view for a layout variant; the compact one shows a single pane.
+/// Arranges the panes of a view for a layout variant.
+///
+/// The compact variant shows a single pane.
 fn arrangement(view: View, form: LayoutVariant) -> Arrangement {
     use Pane::{
         Accepted, Advice, Calibration, Curve, Entropy, Gauge, Ladder, Miss, Misses, Race, Rates,

@@ -54,7 +54,9 @@ pub fn millis(seconds: f64) -> String {
     if seconds.is_finite() { format!("{:.1}", seconds * 1e3) } else { "-".to_owned() }
 }
 
-/// Formats a relative change as a signed percentage: 0.03 is "+3%", below 2% with one decimal.
+/// Formats a relative change as a signed percentage.
+///
+/// 0.03 is "+3%". Changes below 2% have one decimal.
 pub fn percent_change(change: f64) -> String {
     match change * 100.0 {
         p if !p.is_finite() => "-".to_owned(),

@@ -12,15 +12,17 @@ const LABEL: usize = 16;
 
 /// Curve of a plot, with its color, letter, and label.
 pub struct Curve<'a> {
-    /// Label at its right end, longest form first.
+    /// Label at the right end, longest form first.
     pub labels: Vec<String>,
-    /// Letter that draws it in ASCII.
+    /// Letter that draws the curve in ASCII.
     pub letter: &'static str,
-    /// Role that gives it its color.
+    /// Role whose color the curve has.
     pub role: Role,
-    /// Draws it with gaps, for a ceiling rather than a measurement.
+    /// Set for a curve with gaps: a ceiling rather than a measurement.
     pub dashed: bool,
-    /// Budget or step at which it ends, if before the plot's end. Its label stands there.
+    /// Budget or step at which the curve ends, if before the plot's end.
+    ///
+    /// The label stands there.
     pub until: Option<usize>,
     /// Function from a budget or step, 1 or more, to its value, if any.
     pub value: &'a dyn Fn(f64) -> Option<f64>,

@@ -42,7 +42,9 @@ pub fn tabs(state: &State, pen: &mut Pen) {
     }
 }
 
-/// Draws the line of advice: what would help, or the main loss where a pane shows the former.
+/// Draws the line of advice: the setting to change, or the main loss.
+///
+/// The main loss is shown if a pane already shows the advice.
 pub fn advice_line(state: &State, form: LayoutVariant, pen: &mut Pen) {
     let shown = matches!(form, LayoutVariant::Wide | LayoutVariant::Huge)
         && matches!(state.view, View::Watch | View::Losses | View::Speed);

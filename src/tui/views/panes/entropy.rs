@@ -112,7 +112,9 @@ fn top(value: f64) -> f64 {
     TOPS.into_iter().find(|&t| value <= t).unwrap_or(16.0)
 }
 
-/// Returns the number of the step at a column of a pane of this width, for the mouse.
+/// Returns the number of the step at a column, for the mouse.
+///
+/// `width` is that of the pane.
 pub fn step_at(state: &State, width: usize, x: usize) -> Option<usize> {
     let bars = bars(state, width.saturating_sub(AXIS + 1));
     bars.get(x.checked_sub(AXIS)?).map(|bar| bar.step)

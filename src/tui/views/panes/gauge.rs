@@ -334,7 +334,7 @@ fn ruler(reading: &Reading, above: usize, under: usize, untitled: bool, pen: &mu
     if right <= left + 4 {
         return 0;
     }
-    // Column of a number of tokens per step.
+    // Column for a value in tokens per step.
     let column = |tokens: f64| {
         let share = (tokens / end).clamp(0.0, 1.0);
         left + (share * (right - 1 - left) as f64).round() as usize

@@ -26,7 +26,9 @@ pub fn summary(state: &State) -> (Vec<String>, Role) {
     )
 }
 
-/// Draws the race: a bar for each lane, the agreement of the texts, and both texts if there is room.
+/// Draws a bar for each lane, and the agreement of the texts.
+///
+/// Also draws both texts if there is room.
 pub fn race_pane(state: &State, pen: &mut Pen) {
     let Some(race) = race(state) else {
         empty(pen, "x switches drafting off or on, then r starts the race: one text, twice");

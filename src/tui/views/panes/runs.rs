@@ -75,7 +75,9 @@ fn rows(state: &State, height: usize) -> usize {
     height.saturating_sub(1 + foot)
 }
 
-/// Returns the first run shown: the cursor is always visible; without the focus, the newest run.
+/// Returns the index of the first run shown.
+///
+/// Keeps the cursor visible, or without the focus the newest run.
 fn first(state: &State, count: usize, rows: usize) -> usize {
     let cursor = state.runs.cursor.min(count.saturating_sub(1));
     let last = if state.focus == Pane::Runs { (cursor + 1).max(rows).min(count) } else { count };
@@ -92,7 +94,9 @@ pub fn row_at(state: &State, height: usize, row: usize) -> Option<usize> {
     (at < count).then_some(at)
 }
 
-/// Draws the scoreboard, newest run last, and below it the comparison of the two selected runs.
+/// Draws the scoreboard, newest run last.
+///
+/// The comparison of the two selected runs is below it.
 pub fn runs(state: &State, pen: &mut Pen) {
     let runs = state.all_runs();
     let (width, height) = (pen.width(), pen.height());

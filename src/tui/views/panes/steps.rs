@@ -8,7 +8,7 @@ use crate::tui::State;
 use crate::tui::theme::{Glyphs, Role};
 use crate::tui::views::number;
 
-/// Returns the text of an emitted token, with spaces made visible if there is nothing else.
+/// Returns the text of an emitted token, with visible spaces if it is blank.
 ///
 /// A stop token, which adds no text, is shown by its name.
 fn visible_text<'a>(
@@ -34,7 +34,9 @@ fn first_row_step(state: &State, rows: usize) -> Option<usize> {
     state.selected.map(|number| (number + rows / 2).min(newest))
 }
 
-/// Returns the number of the step in a row of a pane of this height, for the mouse.
+/// Returns the number of the step in a row, for the mouse.
+///
+/// `height` is that of the pane.
 pub fn step_at(state: &State, height: usize, row: usize) -> Option<usize> {
     let rows = height.saturating_sub(1);
     let back = row.checked_sub(1).filter(|&back| back < rows)?;

@@ -42,7 +42,9 @@ pub fn summary(state: &State) -> (Vec<String>, Role) {
     (vec![format!("{tokens} tokens{ending}"), format!("{tokens} tokens")], Role::Label)
 }
 
-/// Returns the last line to show: the end of the text, the selected step, or the scroll position.
+/// Returns the number of lines up to the last one shown.
+///
+/// The end of the text, the selected step, or the scroll position determines it.
 fn last_line(
     lines: &[(usize, usize)],
     height: usize,
@@ -57,7 +59,9 @@ fn last_line(
     }
 }
 
-/// Returns the number of the step whose token is at a cell of a pane of this size, for the mouse.
+/// Returns the number of the step whose token is at a cell, for the mouse.
+///
+/// `size` is that of the pane.
 pub fn step_at(
     state: &State,
     glyphs: &Glyphs,

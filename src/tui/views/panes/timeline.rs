@@ -34,7 +34,9 @@ impl Bin {
         if self.steps == 0 { 0.0 } else { self.tokens as f64 / self.steps as f64 }
     }
 
-    /// Returns the color of the most frequent cause; that of accepted tokens if nothing was missed.
+    /// Returns the color of the most frequent cause.
+    ///
+    /// That of accepted tokens if nothing was missed.
     fn role(&self) -> Role {
         // Of equal counts the first cause wins, so that the color is stable.
         let main = (0..MissCause::ALL.len())

@@ -25,8 +25,9 @@ struct Placement {
     height: usize,
 }
 
-/// Returns the nodes that fit `room` rows: the accepted path, the bonus token, then the most
-/// likely nodes.
+/// Returns for each node if it fits into `room` rows.
+///
+/// The accepted path and the bonus token come first, then the most likely nodes.
 fn kept(picture: &Picture, room: usize) -> Vec<bool> {
     let nodes = &picture.nodes;
     let mut keep: Vec<bool> = nodes
@@ -59,8 +60,9 @@ fn kept(picture: &Picture, room: usize) -> Vec<bool> {
     keep
 }
 
-/// Returns the kept children of a node: the accepted one first, the bonus token last of those
-/// verified.
+/// Returns the kept children of a node, the accepted one first.
+///
+/// The bonus token follows the verified ones.
 fn branches(picture: &Picture, keep: &[bool], node: usize) -> Vec<usize> {
     let mut list: Vec<usize> =
         picture.children[node].iter().copied().filter(|&child| keep[child]).collect();

@@ -30,7 +30,9 @@ impl Extent {
     }
 }
 
-/// Returns the extent of every node: children side by side below their parent, from its left end.
+/// Returns the horizontal extent of every node.
+///
+/// Children are side by side below their parent, from its left end.
 fn extents(picture: &Picture) -> Vec<Extent> {
     let mut extents = vec![Extent::default(); picture.nodes.len()];
     extents[0].to = 1.0;
@@ -168,9 +170,11 @@ pub fn icicle(step: &Step, shown: Shown, pen: &mut Pen) -> usize {
     rows + legend_rows
 }
 
-/// Writes emitted nodes one after another, from a column on or further left if there is no room.
+/// Writes emitted nodes one after another, from a column on.
 ///
-/// Of a path that is too long, the end is shown.
+/// Starts further left if there is no room.
+///
+/// If the path is too long, its end is shown.
 fn path_end(picture: &Picture, nodes: &[usize], from: usize, pen: &mut Pen) {
     let (width, glyphs) = (pen.width(), pen.glyphs());
     let words: Vec<(String, Role)> = nodes
@@ -253,8 +257,9 @@ fn block(node: &PictureNode, width: usize, unproposed: &str, pen: &mut Pen) {
     }
 }
 
-/// Writes a label into row `y` of a block, in the role of the block and beyond it in that of its
-/// mark.
+/// Writes a label into row `y` of a block.
+///
+/// The part beyond the block has the role of its mark.
 fn label(words: &str, y: usize, width: usize, (inside, beyond): (Role, Role), pen: &mut Pen) {
     pen.text(1, y, words, beyond);
     pen.part(1, 0, width.saturating_sub(1) as u16, u16::MAX).text(0, y, words, inside);

@@ -31,7 +31,9 @@ pub fn summary(state: &State) -> (Vec<String>, Role) {
     (vec![long, short, format!("{} of {drafted}", record.accepted)], role)
 }
 
-/// Draws the tree pane in the form of the state, with the oracle's tree beside it if there is room.
+/// Draws the tree in the selected form.
+///
+/// The oracle tree is beside it if there is room.
 pub fn tree(state: &State, pen: &mut Pen) {
     let Some(step) = state.step() else {
         empty(pen, "token tree of each step appears here");

@@ -99,7 +99,9 @@ pub struct PictureNode<'a> {
 pub struct Picture<'a> {
     /// Nodes with parents before children; the root first. Never empty.
     pub nodes: Vec<PictureNode<'a>>,
-    /// Children of each node: drafted ones by falling p, the bonus token, the oracle's, cut ones.
+    /// Children of each node.
+    ///
+    /// Drafted ones by falling p, then the bonus token, those of the oracle tree, and cut ones.
     pub children: Vec<Vec<usize>>,
     /// Set if p is that of temperature 1, since decoding is greedy.
     pub plain: bool,
@@ -122,7 +124,9 @@ impl<'a> Picture<'a> {
         }
     }
 
-    /// Returns the picture of the nodes that `keep` accepts and that stay connected to the root.
+    /// Returns the picture without the nodes that `keep` rejects.
+    ///
+    /// Descendants of these nodes are left out, too.
     pub fn restricted(self, keep: impl Fn(&PictureNode) -> bool) -> Picture<'a> {
         let mut places: Vec<Option<usize>> = Vec::with_capacity(self.nodes.len());
         let mut nodes = Vec::new();
@@ -280,7 +284,9 @@ impl<'a> Picture<'a> {
         Picture { nodes, children, plain, bonus: Some(bonus) }
     }
 
-    /// Returns the mass of the nodes at a depth: the probability that the tree shown covers it.
+    /// Returns the mass of the nodes at a depth.
+    ///
+    /// That is the probability that the tree shown covers the depth.
     pub fn covered(&self, depth: usize, shown: Shown) -> f64 {
         let counts = |node: &&PictureNode| {
             node.depth == depth && (shown == Shown::Oracle || node.outcome.verified())
