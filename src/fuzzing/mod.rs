@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 
 use mutate::Mutator;
 
-/// Parser under test: takes the input and a scratch folder, returns true if it was accepted.
+/// Parser under test, from input and scratch folder to acceptance.
 ///
 /// It panics if the parser breaks a promise, such as that of an error in one line.
 type Parser = fn(&[u8], &Path) -> bool;
@@ -164,7 +164,7 @@ fn run(
         .map(|path| std::fs::File::create(path).expect("SPECLIGHT_FUZZ_OUT is a writable folder"));
     for index in inputs {
         if let Some(position) = &mut position {
-            // Survives an abort: the index of the input that caused it.
+            // Written first, so that after an abort the index of its input is known.
             let _ = position
                 .rewind()
                 .and_then(|()| position.write_all(format!("{index:020}").as_bytes()));

@@ -27,7 +27,7 @@ const NUMBERS: [u64; 18] = [
     u64::MAX,
 ];
 
-/// The same in text, with numbers that are hard to parse or to compute with.
+/// Numbers in text that are hard to parse or to compute with.
 const WRITTEN_NUMBERS: [&str; 20] = [
     "0",
     "-1",
@@ -239,7 +239,9 @@ impl Mutator {
     }
 }
 
-/// Returns a position in `0..len`, or 0; half of them lie near the start, where headers are.
+/// Returns a random position in `0..len`, or 0 if that is empty.
+///
+/// Half of the positions lie near the start, where headers are.
 fn position(rng: &mut Rng, len: usize) -> usize {
     if rng.below(2) == 0 { rng.below(len.min(1024)) } else { rng.below(len) }
 }

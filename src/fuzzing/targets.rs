@@ -111,13 +111,13 @@ fn read_tensors(weights: &Weights) {
     }
 }
 
-/// A whole model in one file.
+/// Loads a model from a single file.
 pub fn gguf(bytes: &[u8], folder: &Path) -> bool {
     accept(gguf_file::read_header(bytes, bytes.len() as u64, Path::new("model.gguf"))).is_some()
         && load(&file(folder, "model.gguf", bytes))
 }
 
-/// Drafting heads of both forms.
+/// Reads a drafting head as each of both forms.
 pub fn head(bytes: &[u8], _: &Path) -> bool {
     let forms = [HeadForm::Eagle, HeadForm::Adapter];
     let accepted =
@@ -131,7 +131,7 @@ pub fn head(bytes: &[u8], _: &Path) -> bool {
     accepted.contains(&true)
 }
 
-/// Folder of a model whose weights file is the input.
+/// Loads a model folder with this weights file.
 pub fn safetensors(bytes: &[u8], folder: &Path) -> bool {
     file(folder, "config.json", corpus!("config_json/ok-tiny.json"));
     file(folder, "tokenizer.json", corpus!("tokenizer_json/ok-bytes.json"));
@@ -139,7 +139,7 @@ pub fn safetensors(bytes: &[u8], folder: &Path) -> bool {
     load(folder)
 }
 
-/// Folder of a model whose config.json is the input.
+/// Loads a model folder with this config.json.
 pub fn config_json(bytes: &[u8], folder: &Path) -> bool {
     file(folder, "config.json", bytes);
     file(folder, "tokenizer.json", corpus!("tokenizer_json/ok-bytes.json"));
@@ -147,7 +147,7 @@ pub fn config_json(bytes: &[u8], folder: &Path) -> bool {
     load(folder)
 }
 
-/// Folder of a model whose tokenizer.json is the input.
+/// Loads the tokenizer of a model folder with this tokenizer.json.
 pub fn tokenizer_json(bytes: &[u8], folder: &Path) -> bool {
     file(folder, "config.json", corpus!("config_json/ok-tiny.json"));
     file(folder, "tokenizer.json", bytes);
@@ -169,14 +169,14 @@ pub fn tokenizer_json(bytes: &[u8], folder: &Path) -> bool {
     true
 }
 
-/// Chat template of a model.
+/// Renders a message with this chat template.
 pub fn chat_template(bytes: &[u8], _: &Path) -> bool {
     let source = String::from_utf8_lossy(bytes);
     let template = ChatTemplate::new(PathBuf::from("model.gguf"), &source);
     accept(template.render("Hello", ["<s>", "</s>"])).is_some()
 }
 
-/// The user's list of models, merged with the built-in one.
+/// Merges this user's list of models with the built-in one.
 pub fn models_toml(bytes: &[u8], folder: &Path) -> bool {
     file(folder, "models.toml", bytes);
     let Some(registry) = accept(registry::Registry::in_folders(folder, folder.join("cache")))
@@ -195,7 +195,7 @@ pub fn models_toml(bytes: &[u8], folder: &Path) -> bool {
     true
 }
 
-/// The user's list of machines.
+/// Reads this user's list of machines.
 pub fn hardware_toml(bytes: &[u8], folder: &Path) -> bool {
     file(folder, "hardware.toml", bytes);
     let Some(machines) = accept(registry::hardware_in(folder)) else { return false };
@@ -301,7 +301,7 @@ pub fn pass_costs(bytes: &[u8], _: &Path) -> bool {
     true
 }
 
-/// Figures of the last probe of a server, kept in the cache folder.
+/// Reads the figures of the last probe of a server, kept in the cache folder.
 pub fn kept_probe(bytes: &[u8], folder: &Path) -> bool {
     let address = Address::parse("http://127.0.0.1:8080").expect("an address");
     let path = earlier::file(folder, &address);
@@ -324,7 +324,7 @@ pub fn kept_probe(bytes: &[u8], folder: &Path) -> bool {
     }
 }
 
-/// Texts that a head is trained on.
+/// Reads a corpus of texts that a head is trained on.
 pub fn training_corpus(bytes: &[u8], folder: &Path) -> bool {
     let about = corpus!("training_corpus/ok-two-texts");
     let length = u64::from_le_bytes(about[..8].try_into().expect("eight bytes")) as usize;
@@ -412,7 +412,9 @@ pub fn training_checkpoint(bytes: &[u8], folder: &Path) -> bool {
     accepted.contains(&true)
 }
 
-/// Answers of a hub to the requests for one file, with and without a listed checksum.
+/// Downloads one file from a hub that gives these answers.
+///
+/// With and without a listed checksum.
 ///
 /// [`SEPARATOR`](super::hub::SEPARATOR) stands between answers.
 pub fn hub_answer(bytes: &[u8], folder: &Path) -> bool {
@@ -539,8 +541,9 @@ pub fn server_metrics(bytes: &[u8], _: &Path) -> bool {
     found
 }
 
-/// Recordings of runs, as their lines before compression: mutants of compressed bytes would fail
-/// at the checksum.
+/// Reads a recording, given by its lines before compression.
+///
+/// Mutants of compressed bytes would fail at the checksum.
 #[cfg(feature = "tui")]
 pub fn recording(bytes: &[u8], _: &Path) -> bool {
     use crate::engine::EventReader;

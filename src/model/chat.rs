@@ -106,9 +106,10 @@ impl ChatTemplate {
         })
     }
 
-    /// Renders in a thread with a stack of its own, and waits for it for at most [`LONGEST_TIME`].
+    /// Renders in a thread of its own, for at most [`LONGEST_TIME`].
     ///
-    /// A thread that takes longer is left behind: nothing ends a thread from outside.
+    /// Its stack suffices for the deepest nesting. One that takes longer continues to run, since no
+    /// thread can be ended from outside.
     fn render_in_thread(&self, message: &str, names: [&str; 2]) -> Result<String, Failure> {
         let (sender, receiver) = mpsc::channel();
         let (template, message, names) =
@@ -145,7 +146,7 @@ impl ChatTemplate {
         });
         env.add_function("strftime_now", |format: String| strftime(&format, &Zoned::now()));
         let messages = [context! { role => "user", content => message }];
-        // As in transformers: absent parts of a chat are defined, with the value none.
+        // As in transformers, absent parts of a chat are defined as none.
         let (tools, documents) = (Value::from(()), Value::from(()));
         let values = context! { messages, tools, documents, bos_token, eos_token, add_generation_prompt => true };
         let mut text =
@@ -174,7 +175,9 @@ const STACK: usize = 512 << 20;
 ///
 /// Comparisons of large values take time that neither instructions nor sizes bound.
 const LONGEST_TIME: Duration = Duration::from_secs(20);
-/// Number of negations that a source may have: the parser takes quadratic time over a chain of them.
+/// Maximum number of negations in a source.
+///
+/// The parser takes quadratic time over a chain of them.
 const MOST_NEGATIONS: usize = 4000;
 
 /// Reason why a template gave no text.
@@ -334,7 +337,7 @@ pub(super) mod tests {
             let line = render(&source, "Hi").unwrap_err();
             assert!(line.contains(said) && line.lines().count() == 1, "{said}: {line}");
         }
-        // A list that holds another one twice, and so on.
+        // Nested lists, each of which holds the next one twice.
         for expression in
             ["ns.l", "ns.l|string", "ns.l|tojson", "ns.l ~ 'a'", "'%s' % ns.l", "ns.l|join"]
         {

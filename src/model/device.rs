@@ -116,7 +116,7 @@ fn one_line(e: &candle_core::Error) -> String {
     e.to_string().lines().next().unwrap_or_default().to_string()
 }
 
-/// Returns the number of threads to run on: as asked, but at most as many as run at a time.
+/// Returns the requested number of threads, limited to those that run at once.
 ///
 /// More would wait for each other at each barrier of a pass, and a token takes up to 300 times as
 /// long. No result depends on the number. `None` means [`default_threads`].

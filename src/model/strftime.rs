@@ -53,7 +53,9 @@ impl Style {
         });
     }
 
-    /// Writes text, which the flag `-` leaves padded; `swapped` is its form under the flag `#`.
+    /// Writes a text field, which the flag `-` leaves padded.
+    ///
+    /// `swapped` gives its form under the flag `#`.
     fn text(self, text: &str, swapped: impl Fn(&str) -> String, out: &mut String) {
         let text = match (self.swap, self.upper) {
             (true, _) => swapped(text),
@@ -86,7 +88,9 @@ pub(super) fn strftime(format: &str, now: &Zoned) -> String {
     out + rest
 }
 
-/// Writes the directive at the start of `text`; returns its length, or `None` if it is unknown.
+/// Writes the directive at the start of `text` and returns its length.
+///
+/// `None` if the directive is unknown.
 fn expand(text: &str, now: &Zoned, out: &mut String) -> Option<usize> {
     // Python replaces these before the C library sees them. The time has no zone there.
     if text.starts_with("%f") {

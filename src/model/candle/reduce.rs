@@ -71,7 +71,7 @@ fn ranks(logits: &Tensor, ids: &Tensor, tokens: &[(usize, TokenId)]) -> Result<V
     Ok(told.iter().map(|told| (told[0], told[1] as usize)).collect())
 }
 
-/// An id above all tokens, in the shape of `logits`.
+/// Returns an id above all tokens, in the shape of `logits`.
 fn beyond(logits: &Tensor) -> Result<Tensor> {
     Tensor::full(u32::MAX, logits.shape(), logits.device())
 }

@@ -96,7 +96,7 @@ impl TileConfig {
 
 /// All tile registers with 16 rows of 64 bytes.
 pub static FULL_TILES: TileConfig = TileConfig::new([64; 8], [16; 8]);
-/// Two registers of sums, two of 16 tokens' blocks, two of one block's weights.
+/// Tile registers: two of sums, two of 16 tokens' blocks, two of weights.
 static BLOCKS: TileConfig =
     TileConfig::new([64, 64, 0, 0, 32, 32, 64, 64], [16, 16, 0, 0, 16, 16, 8, 8]);
 

@@ -192,7 +192,7 @@ pub fn softmax(scores: &mut [f32], len: usize) -> (f32, f32) {
     (most, sum_lanes(&sums))
 }
 
-/// Computes y = y * keep + x * factor, as the BLAS extension of that name.
+/// Computes y = y * keep + x * factor, as in BLAS extensions.
 ///
 /// The first product is rounded, the second fused.
 #[inline(always)]

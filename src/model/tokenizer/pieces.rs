@@ -37,7 +37,7 @@ struct Pair {
 }
 
 impl Ord for Pair {
-    /// Orders by score, then by place: the greatest is merged first.
+    /// Orders by score, then by place; the greatest is merged first.
     fn cmp(&self, other: &Self) -> Ordering {
         self.score.total_cmp(&other.score).then_with(|| other.left.cmp(&self.left))
     }

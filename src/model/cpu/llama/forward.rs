@@ -374,7 +374,9 @@ impl Llama {
 /// They take so long that the measurement adds nothing noticeable.
 const DISTANCE_CHECK_TOKENS: usize = 8;
 
-/// With fewer tokens in a 16-token group, the vector unit is faster.
+/// Minimum number of tokens in a 16-token group for the matrix unit.
+///
+/// With fewer, the vector unit is faster.
 ///
 /// The matrix unit takes as long for one token as for sixteen.
 const MIN_GROUP_TOKENS: usize = 11;
