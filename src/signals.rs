@@ -108,7 +108,7 @@ mod unix {
         u64::from_str_radix(mask.trim(), 16).ok()
     }
 
-    /// Prepares the process: a file that exceeds a size limit is an error, not a signal.
+    /// Turns the signal for exceeded file sizes into an error.
     pub(crate) fn prepare() {
         // Without a handler, SIGXFSZ ends the process and leaves partial files behind.
         let _ = flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)));
@@ -207,7 +207,9 @@ mod unix {
         let _ = low_level::emulate_default_handler(SIGTSTP);
     }
 
-    /// Sends SIGTSTP to the job of this process, as Ctrl-Z does in a terminal that is not raw.
+    /// Sends SIGTSTP to the job of this process.
+    ///
+    /// Ctrl-Z does the same in a terminal that is not in raw mode.
     ///
     /// Without a shell that could continue the job, nothing happens.
     #[cfg(feature = "tui")]

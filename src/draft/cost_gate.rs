@@ -10,7 +10,7 @@ pub struct CostModel {
     pub seconds_per_token: f64,
     /// Seconds that one more node adds to the target's pass.
     pub seconds_per_node: f64,
-    /// True to back off: members of a mix that run a model are not used at all.
+    /// Set during back-off, in which no member of a mix runs a model.
     pub back_off: bool,
 }
 

@@ -38,8 +38,9 @@ pub struct DraftRequest<'a> {
 }
 
 impl<'a> DraftRequest<'a> {
-    /// Creates a request that drafts nothing yet: plain sampling, no stop tokens, and the root as
-    /// the only node.
+    /// Creates a request that allows no node but the root.
+    ///
+    /// Has plain sampling and no stop tokens.
     pub fn new(tokens: &'a [TokenId], target: &'a mut dyn Decoder) -> Self {
         DraftRequest {
             tokens,

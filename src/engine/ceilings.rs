@@ -30,7 +30,9 @@ const ENTROPY_CLASSES: [f64; 3] = [0.0, 0.25, 1.5];
 pub enum FluidReport {
     /// Once the pool holds half as many positions more than at the last report.
     Spaced,
-    /// Once the pool holds any position more than at the last report, as at the end of a text.
+    /// Once the pool holds any position more than at the last report.
+    ///
+    /// Used at the end of a text.
     AnyNewPosition,
 }
 

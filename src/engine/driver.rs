@@ -200,7 +200,7 @@ struct Driver<'a> {
     finished: HashSet<(usize, String)>,
     /// Interval, in steps, of the oracle search right after a step; 0 disables it.
     look_every: usize,
-    /// Oracle search requested while paused, running or ended.
+    /// Oracle search that was requested while paused, even after it has ended.
     search: Option<StepSearch>,
     /// Maximum number of steps per second.
     pace: Pace,

@@ -20,7 +20,7 @@ use crate::verify::{
     BlockAcceptance, Rejection, Rule, TextRandom, Verdict, verify, verify_block, verify_rejection,
 };
 
-/// For each node, its reach probability and the acceptance probabilities of its children.
+/// Reach probability of each node, and acceptance probabilities of its children.
 ///
 /// The latter are given that the node is reached: see [`VerifyOutcome::child_acceptance`].
 type NodeAcceptances = Vec<(f64, Vec<f64>)>;
@@ -257,7 +257,7 @@ pub(super) fn cut_nodes(draft: &Draft, vocabulary: &Vocabulary) -> Vec<CutNode> 
     draft.budget_cut.iter().map(node).collect()
 }
 
-/// Returns true if the best tree of `nodes` nodes holds the end of this path for certain.
+/// Returns true if the best tree of `nodes` nodes certainly holds this path.
 ///
 /// `p` are the probabilities of the path's tokens, each after the one before, and `pi` is their
 /// product. All nodes of a branch beside the path are less probable than `pi` if its mass is.
@@ -334,7 +334,7 @@ mod tests {
     const DEPTH: usize = 4;
 
     proptest! {
-        /// Against the best tree of a random language of 3 tokens, by enumeration of all paths.
+        /// Compares with the best tree of a random language, by enumeration of all paths.
         #[test]
         fn a_most_probable_path_is_in_the_best_tree(
             weights in prop::collection::vec(0.01f64..1.0, 200),

@@ -184,7 +184,7 @@ impl RunContext {
     }
 }
 
-/// Line on its way to the recorder's thread.
+/// Message to the recorder's thread.
 enum Line {
     Entry(Duration, Entry),
     /// Line of type `run`, as `speclight run --json` writes it.

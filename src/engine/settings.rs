@@ -15,7 +15,9 @@ pub const AUTO_BUDGET: usize = 64;
 /// Error for a setting that a run rejects.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadSetting {
-    /// Value out of range or unknown: one line that names the value and the valid range.
+    /// Value out of range or unknown.
+    ///
+    /// The line names the value and the valid range.
     #[error("{0}")]
     Value(String),
     /// Drafter that needs a draft model, in a run without one.

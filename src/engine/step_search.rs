@@ -122,7 +122,9 @@ impl Session {
         Ok(Some(search))
     }
 
-    /// Searches trees of all sizes to the end, if this step is one in `every` to be searched.
+    /// Searches trees of all sizes to the end, if this step is due.
+    ///
+    /// One step in `every` is due; see [`Session::is_searched`].
     ///
     /// # Errors
     /// As [`Self::start_search`].
@@ -224,7 +226,7 @@ impl StepSearch {
         Ok(self.refining())
     }
 
-    /// Returns true if a tree larger than the exactly known part could pay for its pass.
+    /// Returns true if a tree beyond the exactly known part could pay.
     ///
     /// Assumes free drafting. The additional nodes must yield at least 1 / t(1) tokens per
     /// additional second, since no speed-of-light bound is below that rate.

@@ -46,7 +46,7 @@ pub enum RegistryError {
         /// Path that was requested.
         path: PathBuf,
     },
-    /// The cache can't be written.
+    /// Failure to write to the cache.
     #[error("{}: can't be written: {source}: {}", path.display(), cure(source))]
     Unwritable {
         /// Path of the file or folder in the cache.

@@ -350,7 +350,9 @@ impl Advice {
         self.shown
     }
 
-    /// Returns the gain of a change as shown.
+    /// Returns the gain of a change that the screen shows.
+    ///
+    /// Held while the predicted gain changes little.
     pub fn gain(&self, change: Change) -> Option<f64> {
         self.settled.iter().find(|(known, _)| *known == change).map(|(_, gain)| *gain)
     }

@@ -110,7 +110,9 @@ fn range(ranges: &[usize], value: usize) -> usize {
     ranges.partition_point(|from| *from <= value).clamp(1, ranges.len()) - 1
 }
 
-/// Returns the tokens of a step that could have been drafted: class, and whether it was missed.
+/// Returns the class of each token of a step that could have been drafted.
+///
+/// The second item is true if the token was missed.
 fn draftable(record: &StepRecord) -> impl Iterator<Item = (TokenClass, bool)> + '_ {
     let accepted = record.path.iter().map(|&node| {
         let text = record.tree.text.get(node).map_or("", String::as_str);
@@ -167,7 +169,9 @@ impl BaseRates {
         self.classes[class as usize]
     }
 
-    /// Returns the rates at depth 1, 2, ...; the last of 8 includes all deeper ones.
+    /// Returns the rates at depths 1 to 8.
+    ///
+    /// The last one includes all deeper ones.
     pub fn depths(&self) -> &[MissRate] {
         &self.depths
     }
@@ -270,7 +274,7 @@ mod tests {
         let mut rates = BaseRates::default();
         rates.add(&step(2, 126), Some(15));
         rates.add(&step(0, 600), Some(20));
-        // Nothing drafted on purpose: no token could have been missed.
+        // Drafting was not allowed, so that no token could be missed.
         let mut undrafted = step(0, 9);
         undrafted.miss = None;
         rates.add(&undrafted, Some(0));

@@ -30,8 +30,9 @@ pub struct OracleResult {
     /// Mass of the best P nodes found, in accepted drafted tokens. A lower bound on the oracle
     /// tree's.
     pub oracle_lower: f64,
-    /// Upper bound on the mass of any tree of P nodes: the mass of the nodes found, plus the
-    /// largest unexpanded path probability for each missing node.
+    /// Upper bound on the mass of any tree of P nodes.
+    ///
+    /// Mass of the nodes found, plus the largest unexpanded path probability for each missing node.
     pub oracle_upper: f64,
     /// Smallest path probability among the best P nodes found. A token with a smaller path
     /// probability is missed by the oracle tree, too.
@@ -62,7 +63,7 @@ impl OracleResult {
     }
 }
 
-/// Oracle tree of a step's context: the best nodes that a search found, parents before children.
+/// Best nodes that a search found in a step's context, parents before children.
 ///
 /// All lists have one entry per node, the root first.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -108,11 +109,11 @@ pub enum TokenClass {
     Other,
 }
 
-/// Cause of a miss: the reason why the tree lacks the token that the target sampled.
+/// Reason why the tree lacks the token that the target sampled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MissCause {
-    /// Missed by an oracle tree of the same budget, too: the token is from the tail.
+    /// Missed by an oracle tree of the same budget, too.
     Unlucky,
     /// Left out by the budget or the shape, or below the depth of the tree. If it was proposed, the
     /// drafter ranked it at least as high as the target does.
@@ -125,7 +126,7 @@ pub enum MissCause {
     Vocabulary,
 }
 
-/// Rejection that ended a step: the target sampled a token that the tree does not have.
+/// End of a step at a sampled token that the tree does not have.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Miss {
     /// Depth that the token would have had, from 1.

@@ -55,8 +55,10 @@ impl Miss {
         if self.pi < result.oracle_floor { MissCause::Unlucky } else { self.cause_ignoring_luck() }
     }
 
-    /// Returns the cause, luck aside: as [`MissCause::ignoring_luck`], where a token that the
-    /// drafter can't propose is distinguished from one that it only did not.
+    /// Returns the cause if luck is ignored.
+    ///
+    /// As [`MissCause::ignoring_luck`], but tells tokens that the drafter can't propose from those
+    /// that it did not propose.
     pub fn cause_ignoring_luck(&self) -> MissCause {
         match MissCause::ignoring_luck(self.rank, self.draft_rank, self.asked) {
             MissCause::Knowledge if self.outside_vocabulary == Some(true) => MissCause::Vocabulary,

@@ -145,9 +145,10 @@ mod tests {
     }
 
     proptest! {
-        /// The bounds hold wherever the remaining mass of q lies. Some tokens are proposed, in
-        /// falling order of q. The bounds must hold for q itself and for q truncated to any larger
-        /// number of tokens and normalized.
+        /// Checks the bounds when some tokens are proposed, in falling order of q.
+        ///
+        /// The bounds must hold for q itself, and for q truncated to any larger number of tokens
+        /// and normalized.
         #[test]
         fn the_bounds_hold_wherever_the_rest_of_q_lies(
             weights in prop::collection::vec((0.0f64..1.0, 0.001f64..1.0), 2..9), proposed in any::<prop::sample::Index>()

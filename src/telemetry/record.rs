@@ -27,8 +27,9 @@ pub struct RunInfo {
     pub device: String,
     /// Context length in tokens.
     pub context: usize,
-    /// Bytes of the caches of keys and values: the target's, with its copy for oracle searches, and
-    /// the draft model's. 0 if unknown.
+    /// Size of the key-value caches in bytes; 0 if unknown.
+    ///
+    /// Sums those of the target, of its copy for oracle searches, and of the draft model.
     #[serde(default)]
     pub cache_bytes: u64,
     /// Vocabulary size in tokens.
@@ -81,7 +82,9 @@ pub struct TreeRecord {
     pub members: Vec<String>,
     /// Rank of the node's token under the target, 0 for the arg-max and the root.
     pub rank: Vec<usize>,
-    /// Nodes that were drafted but left out by an automatic budget: the first 64, in draft order.
+    /// Nodes that were drafted but left out by an automatic budget.
+    ///
+    /// The first 64, in draft order.
     #[serde(default)]
     pub cut: Vec<CutNode>,
 }

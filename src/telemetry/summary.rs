@@ -108,7 +108,7 @@ pub struct PassSeconds {
 /// Means over the steps with a converged oracle search.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct OracleMean {
-    /// Number of these steps.
+    /// Number of such steps.
     pub looks: usize,
     /// Mean mass of the best trees of P nodes found.
     pub lower: f64,

@@ -102,8 +102,9 @@ pub fn miss(token: u32, depth: usize, cause: MissCause) -> Miss {
     }
 }
 
-/// Returns copies of `value` with one error each: a key missing, renamed, or added, or a leaf of
-/// another type.
+/// Returns copies of `value` with one error each.
+///
+/// A key is missing, renamed, or added, or a leaf has another type.
 pub fn invalid_variants(value: &Value) -> Vec<(String, Value)> {
     let mut all = Vec::new();
     match value {

@@ -26,7 +26,7 @@ fn bounded(value: f64) -> f64 {
     if value.is_nan() { value } else { value.clamp(f64::MIN, f64::MAX) }
 }
 
-/// The same for lists of numbers.
+/// Serialization of lists of such numbers.
 pub(crate) mod list {
     use serde::{Deserialize, Deserializer, Serializer};
 

@@ -16,7 +16,7 @@ pub struct DraftPerformance {
     pub expected_accepted: f64,
     /// Fluid bound from the same texts' distributions, in accepted tokens.
     pub fluid: Option<f64>,
-    /// Speed of light on this machine at temperature 1, and the fraction of it that was reached.
+    /// Speed of light on this machine at temperature 1, and its reached fraction.
     pub speed_of_light: SpeedOfLight,
 }
 

@@ -88,7 +88,7 @@ pub fn measure(
             lab.begin(lane, prompt)?;
             sides[lane].begin(number);
             while let Some(made) = lab.step(lane)? {
-                // Do not repeat the same notice.
+                // Repeated notices are shown once.
                 if let Some(notice) =
                     made.record.notice.as_ref().filter(|notice| noticed.as_ref() != Some(notice))
                 {

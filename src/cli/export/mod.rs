@@ -122,7 +122,7 @@ pub fn run(options: ExportOptions) -> anyhow::Result<ExitCode> {
         _ => bail!("this build has no screen to draw (feature \"tui\"); export .csv or .parquet"),
     }
     out.finish()?;
-    // A picture may be taken before the end, where nothing is known to be wrong.
+    // A picture may be taken before the end is read. No damage is known then.
     let end = events.end().cloned().unwrap_or(RecordingEnd::Whole);
     if let Some(words) = end_words(&end) {
         warn(&format!("{}: {words}; exported up to there", options.recording.display()));

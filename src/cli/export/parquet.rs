@@ -23,7 +23,7 @@ pub struct Parquet<W: Write + Send> {
 }
 
 impl<W: Write + Send> Parquet<W> {
-    /// Writes the head of the file.
+    /// Creates a writer and writes the file's header.
     ///
     /// # Errors
     /// If the output can't be written.

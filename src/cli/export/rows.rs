@@ -8,7 +8,7 @@ use crate::telemetry::{OracleResult, StepRecord};
 /// Type of a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Integer of 64 bits.
+    /// Signed integer of 64 bits.
     Int,
     /// Floating point number of 64 bits.
     Float,

@@ -90,7 +90,9 @@ impl DraftTrial {
         })
     }
 
-    /// Decodes all prompts and adds the steps to `light`, some of them with an oracle search.
+    /// Decodes all prompts and adds the steps to `light`.
+    ///
+    /// Some of the steps have an oracle search.
     ///
     /// # Errors
     /// If a pass or the drafter fails.

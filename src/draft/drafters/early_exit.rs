@@ -90,8 +90,9 @@ impl EarlyExit {
         Ok(Self { layers, cost, adapter, explorer: Explorer::default() })
     }
 
-    /// Returns the default number of layers without an adapter: a third of the target's, at least
-    /// 1.
+    /// Returns the default number of layers without an adapter.
+    ///
+    /// A third of the target's, but at least 1.
     pub fn default_layers(of: usize) -> usize {
         (of / 3).max(1)
     }

@@ -93,7 +93,7 @@ impl Explorer {
         Ok(places)
     }
 
-    /// Feeds the outcome of the last pass back to the cost gate: the candidates of each node.
+    /// Passes the last pass's candidates of each node to the cost gate.
     pub fn learn_pass(&mut self, lists: &[Vec<Candidate>]) {
         if let Some((began, reached)) = self.last.take() {
             let seconds = began.elapsed().as_secs_f64();

@@ -87,7 +87,7 @@ pub struct CeilingRow {
 pub enum AcceptanceSource {
     /// Steps of this budget, on every text.
     Run,
-    /// Steps of the largest budget, by what their first nodes would have accepted.
+    /// Steps of the largest budget, cut to their first nodes.
     Largest,
 }
 
@@ -465,7 +465,9 @@ fn measured_speed(
     })
 }
 
-/// Half-width of the 95% interval of the ratio of the speeds of two lists of texts.
+/// Returns half the width of the 95% interval of a speed-up.
+///
+/// That is the ratio of the speeds of two lists of texts.
 ///
 /// The unit is a prompt: its drafted and its plain text ran one after the other, so that both share
 /// the state of the machine. `None` for fewer than four prompts with both.

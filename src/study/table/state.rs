@@ -273,7 +273,7 @@ mod tests {
         state.add(piece(1)).unwrap();
         drop(state);
         let whole = std::fs::read(&path).unwrap();
-        // Cut in the middle of lines and around their ends: complete lines are kept, and the next
+        // The file is cut within lines and around their ends. Complete lines are kept, and the next
         // line follows them.
         let ends = whole.iter().enumerate().filter(|(_, b)| **b == b'\n').map(|(i, _)| i);
         let around = ends.flat_map(|end| [end - 1, end, end + 1, end + 2]);

@@ -100,7 +100,7 @@ impl<R: Read> Lines<R> {
         if self.bytes > MAX_BYTES {
             return damaged(format!("the recording is larger than {} GiB", MAX_BYTES >> 30));
         }
-        // A vector that grew for one long line would be kept for all others.
+        // Otherwise the memory of one long line would be held until the end.
         self.line.shrink_to(self.line.len().max(MAX_RECORD));
         Ok(&self.line)
     }
@@ -225,7 +225,7 @@ pub struct Scan {
 /// # Errors
 /// Those of [`Reader::new`].
 pub fn scan(input: impl Read) -> Result<Scan, RecordingError> {
-    /// Fields of a line that matter here.
+    /// Line of which only the time is read.
     #[derive(Deserialize)]
     struct Brief {
         seconds: f64,

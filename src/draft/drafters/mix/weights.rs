@@ -14,11 +14,11 @@ const ABSENT: f64 = -1.5;
 /// Proposal of one member for one token after one node.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum MemberProposal {
-    /// Proposed nothing below the node.
+    /// No candidate below the node.
     Silent,
-    /// Proposed other tokens only.
+    /// Candidates below the node, but not this token.
     Other,
-    /// Proposed the token with probability `q`; `odds` are the log odds of the calibrated `q`.
+    /// Candidate of probability `q`; `odds` are the log odds of the calibrated `q`.
     Proposed { q: f64, odds: f64 },
 }
 
@@ -33,8 +33,10 @@ pub type TokenProposals = [MemberProposal; MEMBERS];
 pub struct Weights {
     /// Calibration of each member's q.
     pub calibrations: Vec<Calibration>,
-    /// Weight set by pattern: one weight for each member's log odds and one for a constant input,
-    /// each with its sum of squared gradients.
+    /// Weight sets by proposal pattern.
+    ///
+    /// A set has one weight for each member's log odds and one for a constant input. Each comes
+    /// with its sum of squared gradients.
     pub weight_sets: HashMap<usize, [(f64, f64); MEMBERS + 1]>,
 }
 
