@@ -81,7 +81,7 @@ pub struct Window {
 }
 
 impl Counters {
-    /// Returns whether some counter is below what it was: the server was restarted.
+    /// Returns `true` if a counter fell, as after a restart of the server.
     pub fn fell_below(&self, earlier: &Counters) -> bool {
         let pairs = [
             (self.drafted_steps, earlier.drafted_steps),

@@ -83,7 +83,7 @@ pub enum AttachError {
         /// Reason of the client.
         why: String,
     },
-    /// A body that is not what the engine sends.
+    /// Response body that the engine would not send.
     #[error("{at}: the answer can't be read: {why}")]
     Malformed {
         /// Address of the request.

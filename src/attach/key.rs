@@ -30,7 +30,7 @@ impl Key {
         Ok(Key { secret: secret.to_owned(), source_name: source_name.to_owned() })
     }
 
-    /// Variable or file that it comes from.
+    /// Returns the variable or file that holds the key.
     pub fn source_name(&self) -> &str {
         &self.source_name
     }
@@ -46,14 +46,14 @@ impl Key {
 /// Either one that was named for it, or those in the engines' own variables.
 #[derive(Clone, Debug, Default)]
 pub struct Keys {
-    /// Key for whatever engine answers.
+    /// Key for any engine.
     pub general: Option<Key>,
     /// Keys of single engines, used once the engine is known.
     pub own: Vec<(ServerKind, Key)>,
 }
 
 impl Keys {
-    /// Reads the variables; `named` is a key that goes before all of them.
+    /// Reads the keys in the variables; `named` takes precedence over all.
     ///
     /// # Errors
     /// If a variable that would be used holds no key.

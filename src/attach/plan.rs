@@ -23,7 +23,7 @@ pub struct ProbeSettings {
     pub seed: u64,
     /// Number of most probable tokens requested for each position.
     pub top: usize,
-    /// Positions to score, where that takes requests of their own.
+    /// Number of positions to score, if scoring needs separate requests.
     pub score: usize,
     /// True if prompts are sent without a chat template.
     pub raw: bool,
@@ -153,7 +153,7 @@ pub struct ProbedText {
     pub matches: Vec<Option<bool>>,
     /// Slot of the server that holds the text in its cache.
     pub slot: Option<u64>,
-    /// Notice about what could not be known.
+    /// Notice about missing figures.
     pub notice: Option<String>,
 }
 

@@ -19,7 +19,7 @@ const WHOLE: f64 = 1e-6;
 pub struct Drawn {
     /// Surprisal of the token in nats.
     pub surprisal: f64,
-    /// True if it is one of the listed tokens.
+    /// Set if the token is among the listed ones.
     pub in_top: bool,
 }
 

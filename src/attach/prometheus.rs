@@ -132,7 +132,9 @@ fn sample(line: &str) -> Option<Sample> {
     Some(Sample { name: name.to_owned(), labels, value })
 }
 
-/// Reads a quoted label value with its escapes; what follows it comes along.
+/// Parses a quoted label value with its escapes.
+///
+/// Returns the rest of the line, too.
 fn quoted(text: &str) -> Option<(String, &str)> {
     let text = text.strip_prefix('"')?;
     let (mut value, mut escaped) = (String::new(), false);

@@ -49,7 +49,7 @@ pub trait Server: Send {
     /// Abilities of this server.
     fn capabilities(&self) -> Capabilities;
 
-    /// Reads what doesn't change while the server runs.
+    /// Reads the properties that don't change while the server runs.
     ///
     /// # Errors
     /// If a request fails in a way that later ones would, too.
@@ -67,7 +67,7 @@ pub trait Server: Send {
         OmittedSampling::NONE
     }
 
-    /// B, root included, as far as it is known by now.
+    /// Returns the budget B, root included, if it is known by now.
     fn budget(&self) -> Option<usize> {
         None
     }

@@ -61,7 +61,7 @@ impl ServerKind {
             .or_else(|| name.eq_ignore_ascii_case("llama.cpp").then_some(ServerKind::LlamaServer))
     }
 
-    /// Acceptance in the engine's own words, from figures in this program's.
+    /// Returns the acceptance figure that the engine itself reports.
     pub fn own_length(
         self,
         accepted_per_drafted_step: Option<f64>,
@@ -98,7 +98,7 @@ impl ServerKind {
 /// Acceptance as an engine names it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct OwnLength {
-    /// The engine's own name.
+    /// Name of the figure in the engine's own documentation.
     pub name: &'static str,
     /// Value by the engine's definition; `None` where the figures for it are not known.
     pub value: Option<f64>,

@@ -227,7 +227,7 @@ impl SglangText {
     }
 }
 
-/// Whole number under the first of `names` that is there.
+/// Returns the whole number under the first of `names` that exists.
 pub(super) fn number(value: &Value, names: &[&str]) -> Option<usize> {
     names.iter().find_map(|name| value[*name].as_u64()).and_then(|n| usize::try_from(n).ok())
 }

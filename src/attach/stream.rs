@@ -31,12 +31,13 @@ impl Chunks {
         self.sizes.iter().map(|(tokens, _)| tokens).sum()
     }
 
-    /// Steps of the text. With accepted lengths by step they are taken from there; otherwise each
-    /// chunk after the first is a step, which is exact where the proof says that there were as many
-    /// passes.
+    /// Returns the steps of the text.
     ///
-    /// `drafted` is what each step drafts, where that is fixed. `budget` is B, where known: a
-    /// longer chunk is certainly of two steps.
+    /// Accepted lengths by step are used where the proof has them. Otherwise each chunk after the
+    /// first is a step, which is exact if the proof counts as many passes.
+    ///
+    /// `drafted` is the number of tokens that each step drafts, if it is fixed. `budget` is B, if
+    /// known: a longer chunk certainly holds two steps.
     pub fn steps(
         &self,
         prompt_id: &str,

@@ -23,15 +23,16 @@ pub struct PassTime {
     pub seconds: f64,
 }
 
-/// Ceiling on decoding speed from step times, and what was reached of it.
+/// Ceiling on decoding speed from step times, and its reached fraction.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ServerCeiling {
-    /// Ceiling in tokens per second, for independent positions; for greedy text the speed of
-    /// reading.
+    /// Ceiling in tokens per second.
+    ///
+    /// For independent positions; for greedy text it is the reading speed.
     pub ceiling: Estimate,
     /// Pass size that attains it.
     pub best_budget: usize,
-    /// Reached share of it.
+    /// Fraction of the ceiling that was reached.
     pub share: Estimate,
 }
 
