@@ -4,9 +4,9 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Grade {
     Ok,
-    /// Something is slow, or a feature that only some users need is missing.
+    /// Slow part, or missing feature that only some users need.
     Warn,
-    /// The program can't run.
+    /// Problem that keeps the program from running.
     Fail,
 }
 

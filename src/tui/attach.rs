@@ -87,13 +87,13 @@ impl Attached {
         }
     }
 
-    /// Same, with acceptance in an engine's own words, too.
+    /// Adds the acceptance figure that the engine itself reports.
     pub fn for_engine(mut self, engine: ServerKind) -> Attached {
         self.engine = Some(engine);
         self
     }
 
-    /// Same, with a notice in the footer.
+    /// Adds a notice in the footer.
     pub fn with_notice(mut self, notice: Option<String>) -> Attached {
         self.notice = notice.or(self.notice);
         self

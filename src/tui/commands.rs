@@ -543,7 +543,7 @@ fn next(state: &mut State, effects: &mut Vec<Effect>) {
     }
 }
 
-/// Goes to what the cursor of the focused pane is on.
+/// Opens the item under the cursor of the focused pane.
 fn open(state: &mut State, effects: &mut Vec<Effect>) {
     match state.focus {
         Pane::Runs => {

@@ -14,7 +14,7 @@ pub enum LineKind {
 }
 
 impl LineKind {
-    /// Returns what stands before the text on the screen.
+    /// Returns the sign before the text on the screen.
     pub fn sign(self) -> &'static str {
         match self {
             LineKind::Command => ":",

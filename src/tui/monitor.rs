@@ -117,7 +117,7 @@ fn pace_entry(state: &State) -> Entry {
     Entry::Pace { steps_per_second, slow_start: state.slow_start }
 }
 
-/// Returns events that lead to the present state, as far as its steps are kept.
+/// Returns events that lead to the present state, from the kept steps.
 fn kept_events(state: &State) -> Vec<Event> {
     let mut events = Vec::new();
     events.extend(state.cost.clone().map(Event::Cost));

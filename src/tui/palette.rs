@@ -254,7 +254,7 @@ pub fn complete(state: &State, text: &str) -> Vec<Completion> {
     all
 }
 
-/// Runs a line of the palette; shows in one line what is wrong with it.
+/// Runs a line of the palette, or shows its error.
 pub fn run(state: &mut State, effects: &mut Vec<Effect>, line: &str) {
     let line = line.trim();
     let (name, value) = line

@@ -264,7 +264,7 @@ impl<F: FnMut(Played) -> bool> Player<F> {
         self.send(Played::Recorded(at, recorded))
     }
 
-    /// Plays one step and what belongs to it.
+    /// Plays one step and the events that belong to it.
     fn step(&mut self) -> Result<(), Gone> {
         let mut stepped = false;
         loop {

@@ -32,7 +32,9 @@ const PACES: [PlayPace; 7] = [
     PlayPace::Recorded,
     PlayPace::Full,
 ];
-/// Minimum time that a message of the replay itself stays, whatever the recorded time does.
+/// Minimum time for which a message of the replay itself is shown.
+///
+/// Independent of the recorded time.
 const MESSAGE_TIME: Duration = Duration::from_secs(6);
 /// Number of lines that the monitor's screen must keep.
 const MIN_ROWS: u16 = 12;

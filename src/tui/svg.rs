@@ -66,7 +66,7 @@ pub fn svg(buffer: &Buffer, theme: &Theme) -> String {
     out
 }
 
-/// Returns the colors of cells without one of their own: foreground and background.
+/// Returns the default foreground and background colors.
 pub(super) fn base_colors(theme: &Theme) -> (Rgb, Rgb) {
     let base = theme.style(Role::Base);
     let foreground = color(base.fg.unwrap_or(Color::Reset), (0xd0, 0xd6, 0xde));

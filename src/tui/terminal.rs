@@ -71,7 +71,9 @@ impl TerminalGuard {
         restore();
     }
 
-    /// Takes the terminal again after the process was stopped, whatever its modes are now.
+    /// Sets up the terminal again after the process was stopped.
+    ///
+    /// Its present modes do not matter.
     ///
     /// # Errors
     /// If the terminal can't be switched.

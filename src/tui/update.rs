@@ -145,7 +145,7 @@ fn clicked(state: &mut State, target: Target, effects: &mut Vec<Effect>) {
     }
 }
 
-/// Scrolls what the mouse is over: a sheet, the text, or the steps.
+/// Scrolls the part under the mouse: an overlay, the text, or the steps.
 fn wheeled(state: &mut State, direction: Direction, target: Target, effects: &mut Vec<Effect>) {
     let lines = WHEEL as u16;
     match &mut state.overlay {

@@ -248,7 +248,7 @@ fn bracketed(found: &Brackets) -> Vec<Row> {
     .collect()
 }
 
-/// Marks from the highest ceiling down to what was accepted, on one scale.
+/// Draws the marks from the highest ceiling to the accepted length, on one scale.
 fn marks(state: &Attached, pen: &mut Pen) {
     let s = &state.summary;
     let mut rows: Vec<Row> = Vec::new();

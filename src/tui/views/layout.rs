@@ -77,7 +77,7 @@ impl Column {
 enum Rows {
     /// Number of rows, title included.
     Fixed(u16),
-    /// Share of what the fixed ones leave.
+    /// Weight in the division of the rows that panes of fixed height leave.
     Share(u16),
 }
 
@@ -333,7 +333,9 @@ fn form(width: u16, height: u16) -> LayoutVariant {
     }
 }
 
-/// Places the panes of a column; shares are of what the fixed ones leave.
+/// Places the panes of a column.
+///
+/// Shares divide the rows that panes of fixed height leave.
 fn stack(area: Rect, slots: &[(Pane, Rows)], panes: &mut Vec<(Pane, Rect)>) {
     let mut column = Column(area);
     let fixed: u16 =

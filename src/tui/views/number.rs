@@ -11,7 +11,7 @@ pub fn ceiling(value: f64) -> String {
     if value > 999.0 { ">999".to_owned() } else { two(value) }
 }
 
-/// Formats a change with two decimals and a sign, except what rounds to zero.
+/// Formats a change with two decimals, and a sign unless it rounds to zero.
 pub fn change(value: f64) -> String {
     match value {
         v if !v.is_finite() => "-".to_owned(),

@@ -432,7 +432,9 @@ impl Reading<'_> {
     }
 }
 
-/// Draws headline, bar, marks, and losses, as far as they fit; returns the rows used.
+/// Draws those of headline, bar, marks, and losses that fit.
+///
+/// Returns the number of rows used.
 pub fn light(state: &State, focused: bool, pen: &mut Pen) -> usize {
     let glyphs = pen.glyphs();
     if focused {

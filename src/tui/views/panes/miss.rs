@@ -28,7 +28,7 @@ fn shown(state: &State) -> Option<&Step> {
     state.step().or_else(|| state.history.newest())
 }
 
-/// Returns the miss of a step and its cause, as far as it is known.
+/// Returns the miss of a step and its best known cause.
 fn cause(step: &Step) -> Option<(&Miss, MissCause)> {
     let miss = step.record.miss.as_ref()?;
     Some((miss, step.search_result.map_or(miss.cause, |result| miss.cause_given_oracle(&result))))

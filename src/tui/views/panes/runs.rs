@@ -8,7 +8,7 @@ use crate::tui::theme::Role;
 use crate::tui::views::number;
 use crate::tui::{Pane, State};
 
-/// Returns the title's summary: what the keys do here.
+/// Returns the parts of the title: the keys, and the number of runs.
 pub fn summary(state: &State) -> (Vec<String>, Role) {
     let count = state.all_runs().len();
     let keys = if state.focus == Pane::Runs {

@@ -8,7 +8,7 @@ use crate::tui::theme::{Glyphs, Role};
 /// Tree that a picture shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shown {
-    /// Tree that was verified, and what was not drafted.
+    /// Verified tree, with the missing nodes of the oracle tree.
     Drafter,
     /// Oracle tree on its own.
     Oracle,
