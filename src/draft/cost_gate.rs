@@ -26,7 +26,7 @@ const NEW: f64 = 0.1;
 /// Interval at which a rejected pass is run all the same. Its time and yield may have changed.
 const EXPLORATION_INTERVAL: usize = 32;
 
-/// Running estimate of what passes of one drafter cost and yield.
+/// Running estimate of the cost and yield of one drafter's passes.
 #[derive(Clone, Debug, Default)]
 pub(super) struct CostGate {
     /// Moving average of the seconds of a pass.

@@ -38,7 +38,7 @@ pub struct BudgetCut {
 /// Maximum number of left-out nodes that are recorded.
 const BUDGET_CUTS: usize = 64;
 
-/// Token tree that is ready for verification, with what was left out of it.
+/// Token tree that is ready for verification, with the nodes left out of it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Draft {
     /// Token tree to verify, root included.

@@ -14,7 +14,7 @@ pub struct Limits {
     pub depth: usize,
 }
 
-/// Inputs of one draft: the text, the target, and what was decided before drafting.
+/// Inputs of one draft: text, target, limits, and cost model.
 pub struct DraftRequest<'a> {
     /// All tokens so far, prompt and output. The last one is the pending token (the root).
     pub tokens: &'a [TokenId],

@@ -255,7 +255,7 @@ impl Recorder {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Writes what is left and gives the file its name. Returns that name.
+    /// Writes the waiting entries and renames the file. Returns that name.
     ///
     /// # Errors
     /// If the file could not be written at any time; nothing is left of it then.

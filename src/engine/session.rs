@@ -587,7 +587,7 @@ impl Session {
         })
     }
 
-    /// Returns what a later oracle search of this step needs.
+    /// Returns the state that a later oracle search of this step needs.
     fn past_step_of(&self, drafted: &StepDraft, record: &StepRecord) -> PastStep {
         let StepDraft { draft, position, max_tokens, limits, budget, choice } = drafted;
         let size = if self.settings.automatic() { draft.tree.len() } else { *max_tokens };

@@ -54,7 +54,7 @@ pub enum RegistryError {
         /// Underlying error of the system.
         source: io::Error,
     },
-    /// A local file differs from what the list says.
+    /// Local file that differs from its entry in the list.
     #[error("{}: it {what}: {cure}", path.display())]
     Damaged {
         /// Path of the differing file.

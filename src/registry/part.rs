@@ -93,7 +93,7 @@ impl PartialFile {
     }
 }
 
-/// Describes how a file differs from what is expected, in words that follow "it".
+/// Describes the mismatch of a file, in words that follow "it".
 pub(super) fn mismatch(expected: &Expected, bytes: u64, sha256: &str) -> Option<String> {
     if let Some(want) = expected.bytes.filter(|&want| want != bytes) {
         return Some(format!("has {bytes} bytes and must have {want}"));

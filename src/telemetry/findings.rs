@@ -167,9 +167,8 @@ pub struct Miss {
     /// Drafter's five most probable candidates at this node. Empty if it was not asked.
     #[serde(default)]
     pub draft_best: Vec<RankedToken>,
-    /// Cause as far as it is known without the context's oracle tree. Unlucky if the path
-    /// probability is below the floor of the fluid bound, or if at least P tokens are more likely
-    /// at this node.
+    /// Best known cause without the context's oracle tree. Unlucky if the path probability is below
+    /// the floor of the fluid bound, or if at least P tokens are more likely at this node.
     pub cause: MissCause,
 }
 

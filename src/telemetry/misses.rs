@@ -66,7 +66,7 @@ impl Miss {
         }
     }
 
-    /// Returns the cause as far as it is known.
+    /// Returns the best known cause, given the search result if any.
     fn best_known_cause(&self, result: Option<&OracleResult>) -> MissCause {
         result.map_or(self.cause, |result| self.cause_given_oracle(result))
     }

@@ -51,7 +51,7 @@ pub enum TrainError {
         /// Path of the file.
         path: PathBuf,
     },
-    /// Corpus with a text that differs from what was written.
+    /// Corpus with a text that was changed after it was written.
     #[error("{}: text {text} at byte {at} is damaged: restore the file, or remove it to start over", path.display())]
     DamagedCorpus {
         /// Path of the file.

@@ -71,7 +71,7 @@ impl BudgetPolicy {
         self.cutting.set_plain(seconds);
     }
 
-    /// Discards what was learned about the previous drafter or distribution.
+    /// Discards the state learned for the previous drafter or distribution.
     ///
     /// Pass times and the time of plain decoding stay, since they don't depend on the drafter.
     pub fn begin(&mut self, model_use: ModelUse) {

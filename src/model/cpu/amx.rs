@@ -29,7 +29,7 @@ pub struct AmxSupport {
     pub bf16: bool,
 }
 
-/// Detects what the AMX unit supports, if the system lets this process use it.
+/// Detects the formats of the AMX unit, if the system grants its use.
 pub fn amx_support() -> AmxSupport {
     static FOUND: OnceLock<AmxSupport> = OnceLock::new();
     *FOUND.get_or_init(|| {
@@ -275,7 +275,7 @@ unsafe fn multiply<const P: usize>(tile: &[u8], x: &[TokenGroup], n: usize, out:
     }
 }
 
-/// Prefetches block `b`'s weights, of this tile or of what follows it.
+/// Prefetches the weights of block `b`, in this tile or after it.
 ///
 /// A few lines are prefetched with each block of work: into L2 while the AMX unit works, and into
 /// L1 while the vector unit does. Prefetching all of them at once would stall.

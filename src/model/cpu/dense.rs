@@ -156,7 +156,7 @@ pub fn multiply(left: MatrixView<'_>, right: &PackedRight, sums: &mut [f32]) {
     amx::multiply(left.rows, &pack_left(left), right, sums);
 }
 
-/// Computes what [`multiply`] does without the AMX unit.
+/// Computes the product of [`multiply`] without the AMX unit.
 #[cfg(test)]
 fn reference(left: MatrixView<'_>, right: &PackedRight, sums: &mut [f32]) {
     let (packed, pieces, cols) = (pack_left(left), right.pieces(), right.cols);

@@ -200,7 +200,9 @@ pub struct Worker<'a> {
 }
 
 impl Worker<'_> {
-    /// Waits until all threads arrive; each then sees what the others wrote before.
+    /// Waits until all threads arrive.
+    ///
+    /// Each then sees the writes of the others before the barrier.
     ///
     /// # Panics
     /// If another thread panicked.

@@ -43,7 +43,7 @@ const LONGEST_PIECE: usize = 512;
 
 /// Rules for splitting a text into words before merging, named by `tokenizer.ggml.pre`.
 struct WordSplit {
-    /// Split patterns; each applies to what the ones before it left unsplit.
+    /// Split patterns; each applies to the parts left by those before it.
     patterns: &'static [&'static str],
     /// True if a word that is a token skips the merges.
     whole: bool,
@@ -226,7 +226,7 @@ fn byte_level(
     Ok((inner, words.bos))
 }
 
-/// Builds SentencePiece BPE: the pieces with their scores, and what splits a text for them.
+/// Builds SentencePiece BPE: a tokenizer that splits texts, and the scored pieces.
 ///
 /// The tokenizer has no merges; it splits texts at special tokens and spells them.
 fn sentence_piece(

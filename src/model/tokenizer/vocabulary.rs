@@ -229,7 +229,7 @@ impl Tokenizer {
 
 pub(super) const CURE: &str = "the tokenizer is damaged: fetch the model again";
 
-/// Splits a text at special tokens, and encodes what lies between them.
+/// Splits a text at special tokens, and encodes the text between them.
 fn encode_pieces(inner: &tokenizers::Tokenizer, pieces: &Pieces, text: &str) -> Vec<TokenId> {
     let split = inner.get_added_vocabulary().extract_and_normalize(inner.get_normalizer(), text);
     let mut ids = Vec::new();

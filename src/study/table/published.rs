@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Publication and what was taken from it.
+/// Published bound, and the content of its source that was not compared.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Published {
     /// Bibliographic reference of the source.

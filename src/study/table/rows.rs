@@ -31,7 +31,7 @@ pub struct Table {
     pub hardware: Vec<Hardware>,
     /// Results by prompt set and temperature.
     pub sets: Vec<SetRows>,
-    /// Published results, and what could not be compared.
+    /// Published bound, and the results that can't be compared.
     pub published: super::published::Published,
 }
 
