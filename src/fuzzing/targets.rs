@@ -307,7 +307,7 @@ pub fn kept_probe(bytes: &[u8], folder: &Path) -> bool {
     let path = earlier::file(folder, &address);
     std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
     std::fs::write(&path, bytes).expect("a file in the scratch folder");
-    match earlier::read(folder, &address, attach::Engine::LlamaServer, &Identity::default()) {
+    match earlier::read(folder, &address, attach::ServerKind::LlamaServer, &Identity::default()) {
         Earlier::None => panic!("a file that is there was not found"),
         Earlier::Stale(line) => {
             check_line(&line);

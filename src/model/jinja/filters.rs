@@ -18,7 +18,7 @@ pub(super) fn text_of(value: &Value) -> Result<String, Error> {
     Ok(text)
 }
 
-/// Implements Jinja's `int` filter: what is no number gives the default.
+/// Implements Jinja's `int` filter; other values give the default.
 pub(super) fn to_int(
     value: &Value,
     default: Option<Value>,
@@ -63,7 +63,7 @@ fn parse_int(text: &str, base: u32) -> Option<i128> {
     i128::from_str_radix(&plain, base).ok().map(|n| if negative { -n } else { n })
 }
 
-/// Implements Jinja's `float` filter: what is no number gives the default.
+/// Implements Jinja's `float` filter; other values give the default.
 pub(super) fn to_float(value: &Value, default: Option<Value>) -> Value {
     let found = match value.as_str() {
         Some(text) => text.trim().parse().ok(),

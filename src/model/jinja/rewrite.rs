@@ -286,7 +286,9 @@ fn unescape(body: &str) -> String {
     out + rest
 }
 
-/// Returns the filter that computes the operator at the start of a text, and its length.
+/// Returns the filter for the operator that a text starts with.
+///
+/// Also returns the length of the operator.
 pub(super) fn operator(text: &str) -> (&'static str, usize) {
     [("**", "_pow"), ("//", "_floordiv"), ("*", "_times"), ("/", "_div")]
         .into_iter()
@@ -294,7 +296,9 @@ pub(super) fn operator(text: &str) -> (&'static str, usize) {
         .map_or(("_mod", 1), |(sign, filter)| (filter, sign.len()))
 }
 
-/// Offset just after the operand that starts a text, with a sign in front; 0 if there is none.
+/// Returns the end of the signed operand that a text starts with.
+///
+/// 0 if there is none.
 pub(super) fn signed_end(text: &str) -> usize {
     let unsigned = text.trim_start_matches(['-', '+', ' ']);
     match operand_end(unsigned) {
@@ -303,7 +307,9 @@ pub(super) fn signed_end(text: &str) -> usize {
     }
 }
 
-/// Offset just after the powers that start a text, such as `a ** b`; 0 if there are none.
+/// Returns the end of the powers, such as `a ** b`, that a text starts with.
+///
+/// 0 if there are none.
 pub(super) fn power_end(text: &str) -> usize {
     let mut at = signed_end(text);
     while at > 0 {

@@ -35,7 +35,9 @@ impl SizeBudget {
         Ok(())
     }
 
-    /// Adds the size of a value: bytes of a string, or items of a collection and their sizes.
+    /// Adds the size of a value.
+    ///
+    /// That is the bytes of a string, or the items of a collection and their sizes.
     ///
     /// Items count as often as they occur, since a list that holds another one twice, and so on,
     /// prints a text that doubles with each level.
@@ -91,7 +93,9 @@ impl SizeBudget {
         arithmetic(Operator::Multiply, value, by)
     }
 
-    /// Replaces the first `count` occurrences, or all if there is no count or a negative one.
+    /// Replaces the first `count` occurrences.
+    ///
+    /// Replaces all if there is no count, or a negative one.
     pub(super) fn replace(
         &self,
         text: &str,

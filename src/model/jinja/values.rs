@@ -93,7 +93,9 @@ impl Number {
     }
 }
 
-/// Returns the number that a value is; `None` for other values and for too large numbers.
+/// Returns a value as a number.
+///
+/// `None` for other values and for numbers that are too large.
 pub(super) fn number(value: &Value) -> Option<Number> {
     match value.kind() {
         ValueKind::Bool => Some(Number::Whole(value.is_true().into())),
@@ -105,7 +107,9 @@ pub(super) fn number(value: &Value) -> Option<Number> {
     }
 }
 
-/// Computes `a` and `b` as Python does: `/` gives a float, `//` and `%` round down.
+/// Applies a binary operator to `a` and `b` as Python does.
+///
+/// `/` gives a float; `//` and `%` round down.
 pub(super) fn arithmetic(operator: Operator, a: &Value, b: &Value) -> Result<Value, Error> {
     let error = |what: &str| Error::new(ErrorKind::InvalidOperation, what.to_owned());
     let (Some(a), Some(b)) = (number(a), number(b)) else {
