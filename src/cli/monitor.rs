@@ -18,7 +18,7 @@ use super::MonitorOptions;
 #[cfg(feature = "tui")]
 pub fn run(options: MonitorOptions) -> anyhow::Result<ExitCode> {
     use crate::tui::theme::{self, TerminalAbilities, Theme};
-    use crate::tui::{self, EngineLink, ExitReason, Monitor, Mouse, State};
+    use crate::tui::{self, EngineLink, ExitReason, Monitor, Mouse, Pixels, State};
     use crate::{engine, registry};
 
     tui::check_terminal()?;
@@ -58,11 +58,20 @@ pub fn run(options: MonitorOptions) -> anyhow::Result<ExitCode> {
     let _ = commands.send(engine::Command::Pace(pace));
     let slow_start = options.pace.is_none().then_some(0);
     let (keys, presets) = (Arc::new(config.keys), Arc::new(presets));
-    let state = State { look_every, pace, slow_start, keys, presets, ..State::new(themes.len()) };
+    let pixels = options.pixels.protocol(|name| std::env::var(name).ok()).map(Pixels::new);
+    let state = State {
+        look_every,
+        pace,
+        slow_start,
+        keys,
+        presets,
+        pixels: pixels.clone(),
+        ..State::new(themes.len())
+    };
     let context = super::replay::file::run_context(&options.options);
     let monitor = Monitor::new(state, recorder, context, options.picture);
     let mouse = if options.no_mouse { Mouse::Free } else { Mouse::Captured };
-    let screen = tui::ScreenOptions { themes, mouse };
+    let screen = tui::ScreenOptions { themes, mouse, pixels };
     let link = EngineLink { commands, events, thread };
     let exit = tui::show(monitor, screen, link).map_err(|error| {
         if loaded.load(Ordering::Relaxed) {

@@ -206,6 +206,20 @@ pub struct MonitorOptions {
     /// Leave the mouse to the terminal
     #[arg(long, help_heading = "Screen")]
     pub no_mouse: bool,
+    /// Protocol for the tree in pixels while paused: auto, off, kitty, iterm2 or sixel
+    ///
+    /// auto goes by the name of the terminal: kitty, Ghostty, iTerm2, WezTerm, foot and mlterm.
+    /// Inside tmux and screen it is off.
+    #[cfg(feature = "tui")]
+    #[arg(
+        long,
+        value_name = "PROTOCOL",
+        value_enum,
+        default_value = "auto",
+        hide_possible_values = true,
+        help_heading = "Screen"
+    )]
+    pub pixels: crate::tui::PixelChoice,
     /// Record the run to a file, for `speclight replay` and `speclight export`
     ///
     /// Written as FILE.part, which can be replayed at any time, and renamed at the end. The key R

@@ -1,8 +1,9 @@
 //! Event loop: turns input, engine events, time, and signals into messages, and draws.
 
-use std::io::{BufWriter, IsTerminal, Write, stdout};
+use std::io::{self, BufWriter, IsTerminal, Write, stdout};
 use std::mem::ManuallyDrop;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -21,6 +22,7 @@ use tokio::time::{Instant as Moment, sleep_until};
 
 use super::farewell::farewell;
 use super::new_file::write_new;
+use super::pixels::Pixels;
 use super::{Direction, Effect, Mouse, Msg, State, Target, TerminalGuard, update};
 use crate::engine::{Command, Event};
 use crate::signals::ScreenSignal;
@@ -109,6 +111,8 @@ pub struct ScreenOptions {
     pub themes: Vec<Theme>,
     /// Use of the mouse.
     pub mouse: Mouse,
+    /// Pictures in pixels, where the terminal takes them; the screen's state has them, too.
+    pub pixels: Option<Arc<Pixels>>,
 }
 
 /// Creates the channel for engine events: the sender's callback and the receiver.
@@ -248,6 +252,7 @@ async fn turn<S: Screen>(
                     // read as keys.
                     let size = terminal.size().context("the terminal has no size")?;
                     terminal.resize(Rect::from((Position::ORIGIN, size))).context("the terminal can't be drawn to")?;
+                    options.pixels.iter().for_each(|pixels| pixels.forget());
                     (dirty, frame_at) = (true, Moment::now());
                     continue;
                 }
@@ -255,12 +260,18 @@ async fn turn<S: Screen>(
             () = sleep_until(frame_at), if dirty => {
                 let begun = Instant::now();
                 let mut beyond = 0;
+                options.pixels.iter().for_each(|pixels| pixels.begin(cell_size()));
                 let drawn = terminal.draw(|frame| beyond = screen.render(&options.themes, frame));
                 drawn.context("the terminal can't be drawn to")?;
                 screen.update(Msg::Drawn(beyond));
-                terminal.backend_mut().flush().context("the terminal can't be drawn to")?;
+                let again = match &options.pixels {
+                    Some(pixels) => show_pixels(pixels, &mut terminal),
+                    None => Ok(false),
+                };
+                let again = again.context("the terminal can't be drawn to")?;
+                Write::flush(terminal.backend_mut()).context("the terminal can't be drawn to")?;
                 frame_at = Moment::now() + (begun.elapsed() * DRAW_TIME_DIVISOR).clamp(MIN_FRAME_INTERVAL, MAX_FRAME_DELAY);
-                dirty = false;
+                dirty = again;
                 continue;
             }
             input = keys.next() => match input {
@@ -282,7 +293,12 @@ async fn turn<S: Screen>(
                     }
                     None => continue,
                 },
-                Some(Ok(_)) => { dirty = true; continue }
+                Some(Ok(_)) => {
+                    // A new size: ratatui draws all cells again.
+                    options.pixels.iter().for_each(|pixels| pixels.forget());
+                    dirty = true;
+                    continue
+                }
                 Some(Err(e)) => bail!("the terminal can't be read: {e}"),
                 None => bail!("the terminal is gone"),
             },
@@ -322,6 +338,30 @@ async fn turn<S: Screen>(
             }
         }
     }
+}
+
+/// Returns the width and height of a cell in pixels, if the terminal says.
+fn cell_size() -> Option<(u16, u16)> {
+    let size = crossterm::terminal::window_size().ok()?;
+    Some((size.width.checked_div(size.columns)?, size.height.checked_div(size.rows)?))
+}
+
+/// Shows or removes the picture of the last frame; returns true if all cells must be drawn again.
+fn show_pixels<B: ratatui::backend::Backend<Error = io::Error> + Write>(
+    pixels: &Pixels,
+    terminal: &mut Terminal<B>,
+) -> io::Result<bool> {
+    let update = pixels.finish();
+    for ((x, y), text) in update.writes {
+        let out = terminal.backend_mut();
+        crossterm::queue!(out, crossterm::cursor::MoveTo(x, y))?;
+        out.write_all(text.as_bytes())?;
+    }
+    if update.redraw {
+        let size = terminal.size()?;
+        terminal.resize(Rect::from((Position::ORIGIN, size)))?;
+    }
+    Ok(update.redraw)
 }
 
 /// Returns true for Ctrl-Z.

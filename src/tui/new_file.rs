@@ -8,13 +8,17 @@ const MAX_FILES: usize = 999;
 
 /// Writes a new file into a folder and returns its name: `STEM.ENDING`, or `STEM-N.ENDING`.
 ///
-/// The file gets its name when it is complete. An existing file is never replaced. The error is one
+/// The file is written as `STEM.ENDING.part` and gets its name when it is complete. An existing file is never replaced. The error is one
 /// line.
 pub fn write_new(folder: &Path, stem: &str, ending: &str, text: &str) -> Result<String, String> {
     let wrong = |error: &io::Error| {
         format!("can't write {stem}.{ending}: {error}; start in a writable folder with free space")
     };
-    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(|error| wrong(&error))?;
+    // A killed process leaves this file, which the next one replaces.
+    let part = format!("{stem}.{ending}.part");
+    let _ = std::fs::remove_file(folder.join(&part));
+    let file = tempfile::Builder::new().prefix(&part).rand_bytes(0).tempfile_in(folder);
+    let mut file = file.map_err(|error| wrong(&error))?;
     file.write_all(text.as_bytes()).map_err(|error| wrong(&error))?;
     let names = std::iter::once(format!("{stem}.{ending}"))
         .chain((2..=MAX_FILES).map(|number| format!("{stem}-{number}.{ending}")));
@@ -38,6 +42,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         std::fs::write(at("a.csv"), "mine").unwrap();
+        std::fs::write(at("a.csv.part"), "left by a kill").unwrap();
         let write = |text| write_new(folder.path(), "a", "csv", text);
         assert_eq!((write("one"), write("two")), (Ok("a-2.csv".into()), Ok("a-3.csv".into())));
         let texts =

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::light::EvaluationInputs;
+use super::pixels::Pixels;
 use super::runs::{RunScore, Runs};
 use super::{
     GaugeUnit, History, Keymap, LightBar, LineInput, LineRecalls, Preset, Query, Recall, Recalling,
@@ -291,6 +292,8 @@ pub struct State {
     pub zoom: bool,
     /// Layer drawn over the panes.
     pub overlay: Overlay,
+    /// Pictures in pixels, where the terminal takes them.
+    pub pixels: Option<Arc<Pixels>>,
     /// Number of the selected step; `None` follows the newest.
     pub selected: Option<usize>,
     /// Lines that the text is scrolled back.
@@ -367,6 +370,7 @@ impl State {
             focus: Pane::Text,
             zoom: false,
             overlay: Overlay::None,
+            pixels: None,
             selected: None,
             scroll: 0,
             pace: Pace::Full,

@@ -49,7 +49,8 @@ fn child() {
     let panic_at = (what == "panic-engine").then_some(5);
     let link = engine::start(Duration::from_millis(20), panic_at);
     let state = State::new(themes.len());
-    let exit = tui::run(ScreenOptions { themes, mouse: Mouse::Captured }, state, link);
+    let exit =
+        tui::run(ScreenOptions { themes, mouse: Mouse::Captured, pixels: None }, state, link);
     for line in exit.iter().flat_map(|exit| &exit.summary) {
         println!("{line}");
     }

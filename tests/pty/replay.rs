@@ -78,3 +78,43 @@ fn config_toml_sets_keys_theme_mouse_and_pace_of_a_replay() {
     t.wait_end("config.toml:3: keys.leave-now: unknown command leave-now");
     assert_ne!(t.status(), 0);
 }
+
+#[test]
+fn a_paused_tree_is_drawn_in_pixels_where_the_terminal_takes_them() {
+    let folder = tempfile::tempdir().unwrap();
+    for (choice, begin, removed) in [
+        ("kitty", "\x1b_Ga=T,f=100,", "\x1b_Ga=d,d=I,"),
+        ("iterm2", "\x1b]1337;File=inline=1;", ""),
+        ("sixel", "\x1bP0;1;0q\"1;1;", ""),
+        ("auto", "", ""),
+    ] {
+        let args = ["demo", "--pace", "16", "--pixels", choice];
+        let mut t = start_program(&args, &folder, 120, 40);
+        t.wait("steps", |s| number(s, "step ").is_some_and(|step| step > 3));
+        t.send("2");
+        t.send(" ");
+        t.wait("the pause", |s| s.contains("paused"));
+        t.settle();
+        let raw = t.raw();
+        if begin.is_empty() {
+            assert!(
+                !raw.contains("\x1b_G") && !raw.contains("1337;File") && !raw.contains("\x1bP0;")
+            );
+        } else {
+            assert!(raw.contains(begin), "{choice}");
+        }
+        // The help covers the tree: the picture goes.
+        let before = raw.matches(begin).count();
+        t.send("?");
+        t.wait("the help", |s| s.contains("keys"));
+        t.settle();
+        assert!(t.raw().contains(removed), "{choice}");
+        t.send("?");
+        t.settle();
+        assert!(begin.is_empty() || t.raw().matches(begin).count() > before, "{choice}");
+        t.send("q");
+        assert_eq!(t.status(), 0);
+        t.settle();
+        assert!(t.restored(), "{choice}: {}", t.left_behind());
+    }
+}

@@ -24,6 +24,11 @@ pub struct Terminal {
     cooked: String,
 }
 
+/// Returns the size of a terminal whose cells have 8 by 16 pixels.
+fn size(width: u16, height: u16) -> PtySize {
+    PtySize { rows: height, cols: width, pixel_width: 8 * width, pixel_height: 16 * height }
+}
+
 impl Terminal {
     pub fn start(
         program: &str,
@@ -32,7 +37,7 @@ impl Terminal {
         width: u16,
         height: u16,
     ) -> Terminal {
-        let size = PtySize { rows: height, cols: width, pixel_width: 0, pixel_height: 0 };
+        let size = size(width, height);
         let pair = native_pty_system().openpty(size).unwrap();
         let mut command = CommandBuilder::new(program);
         command.args(args);
@@ -70,9 +75,7 @@ impl Terminal {
 
     pub fn resize(&mut self, width: u16, height: u16) {
         self.screen.lock().unwrap().screen_mut().set_size(height, width);
-        self.master
-            .resize(PtySize { rows: height, cols: width, pixel_width: 0, pixel_height: 0 })
-            .unwrap();
+        self.master.resize(size(width, height)).unwrap();
     }
 
     pub fn signal(&mut self, name: &str) {

@@ -70,7 +70,7 @@ pub fn run(
     })?;
     let exit = tui::show(
         screen,
-        tui::ScreenOptions { themes, mouse: Mouse::Free },
+        tui::ScreenOptions { themes, mouse: Mouse::Free, pixels: None },
         EngineLink { commands, events, thread },
     )?;
     let summary = kept.lock().unwrap_or_else(PoisonError::into_inner).summary();

@@ -39,7 +39,7 @@ pub fn run(options: &CompareOptions, settings: &[Setting]) -> anyhow::Result<Exi
     Ok(
         match tui::show(
             screen,
-            tui::ScreenOptions { themes, mouse: tui::Mouse::Free },
+            tui::ScreenOptions { themes, mouse: tui::Mouse::Free, pixels: None },
             EngineLink { commands, events, thread },
         )?
         .ended

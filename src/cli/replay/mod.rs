@@ -82,7 +82,7 @@ fn screen(
     use crate::registry;
     use crate::telemetry::recording::scan;
     use crate::tui::theme::{self, TerminalAbilities, Theme};
-    use crate::tui::{self, Ahead, ExitReason, Mouse, Replay, State};
+    use crate::tui::{self, Ahead, ExitReason, Mouse, Pixels, Replay, State};
 
     tui::check_terminal()?;
     let folder = registry::config_folder().ok();
@@ -102,7 +102,9 @@ fn screen(
     let picture = display.picture.unwrap_or(defaults.picture);
     let ahead = Ahead::default();
     let (keys, presets) = (Arc::new(config.keys), Arc::new(presets));
-    let state = State { keys, presets, ..State::new(themes.len()) };
+    let choice = display.pixels.unwrap_or(defaults.pixels);
+    let pixels = choice.protocol(|name| std::env::var(name).ok()).map(Pixels::new);
+    let state = State { keys, presets, pixels: pixels.clone(), ..State::new(themes.len()) };
     let replay = Replay::new(name, length, pace, state, ahead.clone(), picture);
     let (sink, events) = tui::channel();
     let source = Box::new(move || EventReader::new(open()?));
@@ -110,7 +112,7 @@ fn screen(
     let link = tui::EngineLink { commands, events, thread };
     let free = display.no_mouse || defaults.no_mouse;
     let mouse = if free { Mouse::Free } else { Mouse::Captured };
-    let screen = tui::ScreenOptions { themes, mouse };
+    let screen = tui::ScreenOptions { themes, mouse, pixels };
     Ok(match tui::show(replay, screen, link)?.ended {
         ExitReason::Asked => ExitCode::SUCCESS,
         ExitReason::Signal(number) => ExitCode::from(u8::try_from(128 + number).unwrap_or(u8::MAX)),

@@ -24,6 +24,10 @@ pub struct ReplayDisplay {
     /// Leave the mouse to the terminal
     #[arg(long)]
     pub no_mouse: bool,
+    /// Protocol for the tree in pixels while paused: auto, off, kitty, iterm2 or sixel [default: auto]
+    #[cfg(feature = "tui")]
+    #[arg(long, value_name = "PROTOCOL", value_enum, hide_possible_values = true)]
+    pub pixels: Option<crate::tui::PixelChoice>,
     /// Format of pictures taken with the key S: svg or png [default: svg]
     #[cfg(feature = "tui")]
     #[arg(long, value_name = "FORMAT", value_enum, hide_possible_values = true)]

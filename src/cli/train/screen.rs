@@ -49,7 +49,7 @@ pub fn run(job: TrainingJob) -> anyhow::Result<ExitCode> {
     })?;
     let shown = tui::show(
         screen,
-        tui::ScreenOptions { themes, mouse: tui::Mouse::Free },
+        tui::ScreenOptions { themes, mouse: tui::Mouse::Free, pixels: None },
         EngineLink { commands, events, thread },
     );
     let mut measured = None;

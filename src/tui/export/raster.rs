@@ -35,7 +35,8 @@ pub struct Image {
 }
 
 impl Image {
-    fn new(width: usize, height: usize, color: Rgb) -> Image {
+    /// Creates a picture of one color.
+    pub fn new(width: usize, height: usize, color: Rgb) -> Image {
         Image { width, height, pixels: [color.0, color.1, color.2].repeat(width * height) }
     }
 
@@ -69,7 +70,7 @@ impl Image {
     }
 
     /// Fills a rectangle, given by its left, top, width, and height.
-    fn fill(&mut self, [left, top, width, height]: [usize; 4], color: Rgb, opacity: f32) {
+    pub fn fill(&mut self, [left, top, width, height]: [usize; 4], color: Rgb, opacity: f32) {
         for y in top..top + height {
             for x in left..left + width {
                 self.blend(x, y, color, opacity);
@@ -103,6 +104,29 @@ impl Painter {
         let (regular, bold) =
             (font(dejavu::sans_mono::regular())?, font(dejavu::sans_mono::bold())?);
         Some(Painter { scale: scale.max(1), regular, bold, glyphs: HashMap::new() })
+    }
+
+    /// Returns the width of a text in pixels.
+    pub fn width(&self, text: &str) -> usize {
+        text.width() * CELL.0 * self.scale
+    }
+
+    /// Writes a text whose first row of cells begins at a pixel; `cell` is the size of a cell.
+    pub fn write(
+        &mut self,
+        image: &mut Image,
+        (x, y): (usize, usize),
+        [_, height]: [usize; 2],
+        text: &str,
+        color: Rgb,
+    ) {
+        let style = CellStyle { fg: color, bg: color, modifier: Modifier::empty() };
+        let (mut x, y) = (x, y + height.saturating_sub(CELL.1 * self.scale) / 2);
+        for c in text.chars() {
+            let symbol = c.to_string();
+            self.symbol(image, (x, y), symbol.width(), &symbol, &style);
+            x += self.width(&symbol);
+        }
     }
 
     /// Paints a screen with the colors of a theme.

@@ -1,10 +1,11 @@
 //! Clipped drawing into a part of the screen, by role and with safe symbols.
 
-use ratatui::buffer::Buffer;
+use ratatui::buffer::{Buffer, Cell};
 use ratatui::layout::Rect;
 use ratatui::style::Style;
 
 use crate::sanitize;
+use crate::tui::svg::{CellStyle, base_colors};
 use crate::tui::theme::{Glyphs, Role, Theme};
 
 /// Pen that draws into `area`. Positions are relative to it; cells outside it are not drawn.
@@ -46,6 +47,24 @@ impl<'a> Pen<'a> {
     /// Returns the style of a role.
     pub fn style(&self, role: Role) -> Style {
         self.theme.style(role)
+    }
+
+    /// Returns the colors of a role where they are drawn in pixels.
+    pub fn pixel_style(&self, role: Role) -> CellStyle {
+        let mut cell = Cell::default();
+        cell.set_style(self.theme.style(role));
+        let (foreground, background) = base_colors(self.theme);
+        CellStyle::of(&cell, foreground, background)
+    }
+
+    /// Returns the background of the screen where it is drawn in pixels.
+    pub fn background(&self) -> (u8, u8, u8) {
+        base_colors(self.theme).1
+    }
+
+    /// Returns the place on the screen of a part of the area.
+    pub fn place(&self, x: u16, y: u16, width: u16, height: u16) -> Rect {
+        Rect::new(self.area.x + x, self.area.y + y, width, height).intersection(self.area)
     }
 
     /// Writes text at (x, y), cut at the right edge; returns the column after it.

@@ -5,49 +5,17 @@
 //! that were not drafted are outlined in the gaps: their area is what better knowledge of the
 //! target would have gained.
 
+use super::icicle_pixels::{extents, paint, pixel_blocks};
 use super::nodes::{NodeOutcome, Picture, PictureNode, Shown};
 use super::token::token;
 use crate::tui::Step;
+use crate::tui::pixels::Pixels;
 use crate::tui::theme::Role;
 use crate::tui::views::number::{probability, two};
 use crate::tui::views::pen::Pen;
 
 /// Columns at the right for the share of each depth that is covered.
 const ASIDE: usize = 8;
-
-/// Horizontal extent of a node, as fractions of the full width.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-struct Extent {
-    from: f64,
-    to: f64,
-}
-
-impl Extent {
-    /// Returns the first column and the one after the last, of `width` columns.
-    fn columns(self, width: usize) -> (usize, usize) {
-        let column = |x: f64| ((x * width as f64).round() as usize).min(width);
-        (column(self.from), column(self.to))
-    }
-}
-
-/// Returns the horizontal extent of every node.
-///
-/// Children are side by side below their parent, from its left end.
-fn extents(picture: &Picture) -> Vec<Extent> {
-    let mut extents = vec![Extent::default(); picture.nodes.len()];
-    extents[0].to = 1.0;
-    let mut stack = vec![0];
-    while let Some(node) = stack.pop() {
-        let (mut from, end) = (extents[node].from, extents[node].to);
-        for &child in &picture.children[node] {
-            let to = (from + picture.nodes[child].pi).min(end);
-            extents[child] = Extent { from, to };
-            from = to;
-            stack.push(child);
-        }
-    }
-    extents
-}
 
 /// Columns of a block: the first, and the one after the last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,9 +42,10 @@ fn blocks(picture: &Picture, width: usize) -> Vec<Block> {
 
 /// Draws the icicle of a step's tree; returns the number of rows that it takes.
 ///
-/// If not all levels fit, the deepest are left out. If the accepted path is among them, the last
+/// Also asks `pixels` for the same in pixels, unless the accepted path is cut off. If not all levels
+/// fit, the deepest are left out. If the accepted path is among them, the last
 /// row holds what is left of it.
-pub fn icicle(step: &Step, shown: Shown, pen: &mut Pen) -> usize {
+pub fn icicle(step: &Step, shown: Shown, pixels: Option<&Pixels>, pen: &mut Pen) -> usize {
     let picture = Picture::new(step, shown);
     let (width, height) = (pen.width(), pen.height());
     if width < 12 || height < 2 {
@@ -148,6 +117,15 @@ pub fn icicle(step: &Step, shown: Shown, pen: &mut Pen) -> usize {
         }
     }
     let rows = 1 + levels * per_level;
+    if let Some(pixels) = pixels.filter(|_| whole == levels && levels > 0) {
+        let order = &visible;
+        let blocks = pixel_blocks(&picture, &extents(&picture), order, levels, unproposed, pen);
+        let background = pen.background();
+        let place = pen.place(1, 1, inner as u16, (levels * per_level) as u16);
+        pixels.show(place, |painter, size, cell| {
+            paint(&blocks, per_level, background, painter, size, cell)
+        });
+    }
     if legend_rows == 1 {
         let deeper = deepest - levels.max(end);
         let more = match (whole < levels, deeper) {

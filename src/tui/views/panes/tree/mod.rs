@@ -2,6 +2,7 @@
 
 mod graph;
 mod icicle;
+mod icicle_pixels;
 mod nodes;
 mod table;
 mod token;
@@ -12,7 +13,7 @@ use self::nodes::Shown;
 use super::{Pen, empty};
 use crate::tui::theme::Role;
 use crate::tui::views::number;
-use crate::tui::{State, Step, TreeForm};
+use crate::tui::{Overlay, RunState, State, Step, TreeForm};
 
 /// Width from which the oracle's tree stands beside the drafter's.
 const SIDE_BY_SIDE: usize = 100;
@@ -90,7 +91,11 @@ fn picture(state: &State, step: &Step, shown: Shown, pen: &mut Pen) {
         return graph::graph(step, shown, pen);
     }
     let (width, height) = (pen.width(), pen.height());
-    let used = icicle::icicle(step, shown, pen) + 1;
+    // A running tree changes faster than pictures can be sent.
+    let still = state.overlay == Overlay::None
+        && (state.selected.is_some() || state.motion == RunState::Paused);
+    let pixels = state.pixels.as_deref().filter(|_| still);
+    let used = icicle::icicle(step, shown, pixels, pen) + 1;
     let left = height.saturating_sub(used);
     if left >= GRAPH_ROWS && step.record.tree.tokens.len() > 1 {
         graph::graph(step, shown, &mut pen.part(0, used as u16, width as u16, left as u16));
