@@ -89,7 +89,7 @@ pub fn html(page: &Page, theme: &Theme) -> String {
          .charts {{ display: flex; flex-wrap: wrap; gap: 2em }} figure {{ margin: 0 }} figure svg {{ max-width: 100%; height: auto }}\n\
          .wide code {{ display: inline-block; min-width: 16em }}\n\
          @media print {{\n\
-         @page {{ margin: 1cm }} body {{ margin: 0; print-color-adjust: exact; -webkit-print-color-adjust: exact }}\n\
+         @page {{ margin: 1cm }} body {{ margin: 0; font-size: 11px; print-color-adjust: exact; -webkit-print-color-adjust: exact }}\n\
          .screen svg {{ min-width: 0 }} h2 {{ break-after: avoid }} .screen, figure, tr {{ break-inside: avoid }}\n\
          }}\n\
          </style>\n</head>\n<body>\n<h1>{title} <small>speculative decoding, step by step</small></h1>\n",
