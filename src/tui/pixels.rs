@@ -37,16 +37,16 @@ pub enum PixelProtocol {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PixelChoice {
-    /// By the name of the terminal.
+    /// Protocol by the name of the terminal.
     #[default]
     Auto,
-    /// Characters only.
+    /// Characters, and no pictures.
     Off,
-    /// Kitty's protocol.
+    /// Graphics protocol of kitty.
     Kitty,
-    /// ITerm2's protocol.
+    /// Inline images of iTerm2.
     Iterm2,
-    /// Sixel graphics.
+    /// Sixel graphics of DEC.
     Sixel,
 }
 
@@ -299,7 +299,9 @@ mod tests {
     use super::*;
 
     fn image(width: usize, height: usize) -> Image {
-        let pixels = (0..width * height).flat_map(|i| [(i % 251) as u8, 80, 255]).collect();
+        // Hard to compress.
+        let shade = |i: usize| (i * i * 7919 % 251) as u8;
+        let pixels = (0..3 * width * height).map(shade).collect();
         Image { width, height, pixels }
     }
 

@@ -22,7 +22,7 @@ struct Spec {
     sign: Option<char>,
     alternate: bool,
     width: usize,
-    /// Separator of thousands.
+    /// Character between groups of three digits.
     grouping: Option<char>,
     precision: Option<usize>,
     kind: Option<char>,

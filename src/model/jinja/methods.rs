@@ -116,7 +116,7 @@ fn text_method(budget: &SizeBudget, text: &str, args: &Arguments) -> Result<Opti
     Ok(Some(match args.function {
         "upper" => text.to_uppercase().into(),
         "lower" => text.to_lowercase().into(),
-        "casefold" => text.replace('ß', "ss").replace('ẞ', "ss").to_lowercase().into(),
+        "casefold" => text.replace(['ß', 'ẞ'], "ss").to_lowercase().into(),
         "title" => title(text).into(),
         "capitalize" => {
             let mut chars = text.chars();

@@ -82,7 +82,7 @@ fn words(pre: &str) -> Option<WordSplit> {
         "smollm" | "starcoder" | "refact" | "command-r" | "codeshell" | "exaone" | "minerva-7b"
         | "mellum2" => (&[r"\p{N}", GPT2], false, false),
         "gpt-2" | "gpt2" | "mpt" | "olmo" | "phi-2" | "jais" | "trillion" | "gigachat"
-        | "exaone4" => (&[GPT2], false, false),
+        | "exaone4" | "a.x-4.0" => (&[GPT2], false, false),
         _ => return None,
     };
     Some(WordSplit { patterns, whole, bos })

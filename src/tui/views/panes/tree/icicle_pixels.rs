@@ -184,7 +184,7 @@ mod tests {
             beside: (9, 9, 9),
             outline: false,
             emitted: false,
-            labels: vec!["too long for this".into(), String::new()],
+            labels: vec!["too long".repeat(50)],
             second: String::new(),
         }
     }
