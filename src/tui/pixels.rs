@@ -299,8 +299,14 @@ mod tests {
     use super::*;
 
     fn image(width: usize, height: usize) -> Image {
-        // Hard to compress.
-        let shade = |i: usize| (i * i * 7919 % 251) as u8;
+        // Noise, which doesn't compress (xorshift).
+        let mut state = 7u32;
+        let shade = |_| {
+            state ^= state << 13;
+            state ^= state >> 17;
+            state ^= state << 5;
+            (state >> 11) as u8
+        };
         let pixels = (0..3 * width * height).map(shade).collect();
         Image { width, height, pixels }
     }

@@ -118,3 +118,20 @@ fn a_paused_tree_is_drawn_in_pixels_where_the_terminal_takes_them() {
         assert!(t.restored(), "{choice}: {}", t.left_behind());
     }
 }
+
+#[test]
+fn keys_that_arrive_with_a_resize_are_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut t = start_program(&["demo", "--pace", "16"], &folder, 120, 40);
+    t.wait("steps", |s| number(s, "step ").is_some_and(|step| step > 3));
+    t.send(" ");
+    t.wait("the pause", |s| s.contains("paused"));
+    let before = t.number("step ");
+    for i in 1..=40 {
+        t.resize(120 - (i % 2) as u16, 40);
+        t.send(".");
+        t.wait("one step more", |s| number(s, "step ") == Some(before + i));
+    }
+    t.send("q");
+    assert_eq!(t.status(), 0);
+}
