@@ -1,13 +1,9 @@
 //! Arguments of filters and methods.
 
 use minijinja::value::Kwargs;
-use minijinja::{Error, ErrorKind, Value};
+use minijinja::{Error, Value};
 
-use super::values::{Number, number};
-
-fn invalid(why: impl Into<String>) -> Error {
-    Error::new(ErrorKind::InvalidOperation, why.into())
-}
+use super::values::{Number, invalid, number};
 
 /// Arguments of a call: by position, and by name.
 pub(super) struct Arguments<'a> {

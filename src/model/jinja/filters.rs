@@ -1,22 +1,11 @@
 //! Filters of Jinja2 that minijinja lacks or implements differently.
 
 use minijinja::value::{Kwargs, Rest, ValueKind};
-use minijinja::{Error, ErrorKind, State, Value};
+use minijinja::{Error, State, Value};
 
 use super::arguments::Arguments;
 use super::size_budget::SizeBudget;
-use super::values::{Number, Tuple, TupleKind, number, printed};
-
-fn invalid(why: &str) -> Error {
-    Error::new(ErrorKind::InvalidOperation, why.to_owned())
-}
-
-/// Returns the text of a value as Python's `str` does.
-pub(super) fn text_of(value: &Value) -> Result<String, Error> {
-    let mut text = String::new();
-    printed(value, false, 0, &mut text)?;
-    Ok(text)
-}
+use super::values::{Number, Tuple, TupleKind, invalid, number, printed, text_of};
 
 /// Implements Jinja's `int` filter; other values give the default.
 pub(super) fn to_int(
@@ -85,7 +74,7 @@ pub(super) fn round(
     let precision = precision.clamp(0, 30);
     let scale = 10f64.powi(precision);
     match (number(value), method) {
-        (None, _) => Err(Error::new(ErrorKind::InvalidOperation, "only numbers can be rounded")),
+        (None, _) => Err(invalid("only numbers can be rounded")),
         (Some(Number::Whole(_)), "common") => Ok(value.clone()),
         (Some(x), "ceil") => Ok(Value::from((x.real() * scale).ceil() / scale)),
         (Some(x), "floor") => Ok(Value::from((x.real() * scale).floor() / scale)),
@@ -133,7 +122,7 @@ pub(super) fn sum(
 }
 
 /// Returns the attribute of a value at a path such as `a.b`.
-pub(super) fn attribute_of(mut value: Value, path: &str) -> Result<Value, Error> {
+fn attribute_of(mut value: Value, path: &str) -> Result<Value, Error> {
     for part in path.split('.') {
         value = value.get_attr(part)?;
     }
@@ -241,13 +230,7 @@ pub(super) fn url_encode(budget: &SizeBudget, value: &Value) -> Result<String, E
     let mut out = String::new();
     match value.kind() {
         ValueKind::Map | ValueKind::Seq => {
-            let pairs = match value.kind() {
-                ValueKind::Map => pairs_of(value)?,
-                _ => value
-                    .try_iter()?
-                    .map(|pair| Ok([pair.get_item(&0.into())?, pair.get_item(&1.into())?]))
-                    .collect::<Result<_, Error>>()?,
-            };
+            let pairs = pairs_of_any(value)?;
             for (i, [key, value]) in pairs.iter().enumerate() {
                 out.push_str(if i > 0 { "&" } else { "" });
                 for (part, end) in [(key, "="), (value, "")] {
@@ -382,11 +365,22 @@ pub(super) fn title(value: &Value) -> Result<String, Error> {
 }
 
 /// Returns the keys and values of a mapping, in order.
-pub(super) fn pairs_of(map: &Value) -> Result<Vec<[Value; 2]>, Error> {
+fn pairs_of(map: &Value) -> Result<Vec<[Value; 2]>, Error> {
     if map.kind() != ValueKind::Map {
         return Err(invalid("only mappings have items"));
     }
     map.try_iter()?.map(|key| Ok([key.clone(), map.get_item(&key)?])).collect()
+}
+
+/// Returns the pairs of a mapping, or those that a sequence of pairs holds.
+fn pairs_of_any(value: &Value) -> Result<Vec<[Value; 2]>, Error> {
+    if value.kind() == ValueKind::Map {
+        return pairs_of(value);
+    }
+    value
+        .try_iter()?
+        .map(|pair| Ok([pair.get_item(&0.into())?, pair.get_item(&1.into())?]))
+        .collect()
 }
 
 /// Returns the pairs of a mapping as tuples.
@@ -452,13 +446,7 @@ pub(super) fn grouped(groups: &Value) -> Result<Value, Error> {
 pub(super) fn dict(from: Option<Value>, named: Kwargs) -> Result<Value, Error> {
     let mut all: Vec<(Value, Value)> = Vec::new();
     if let Some(from) = from.filter(|from| !from.is_undefined()) {
-        if from.kind() == ValueKind::Map {
-            all.extend(pairs_of(&from)?.into_iter().map(|[key, value]| (key, value)));
-        } else {
-            for pair in from.try_iter()? {
-                all.push((pair.get_item(&0.into())?, pair.get_item(&1.into())?));
-            }
-        }
+        all.extend(pairs_of_any(&from)?.into_iter().map(|[key, value]| (key, value)));
     }
     for name in named.args() {
         all.push((name.into(), named.get(name)?));

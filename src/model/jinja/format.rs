@@ -1,17 +1,13 @@
 //! Python's two ways to format text: `'%s' % x` and `'{}'.format(x)`.
 
 use minijinja::value::ValueKind;
-use minijinja::{Error, ErrorKind, Value};
+use minijinja::{Error, Value};
 
 use super::size_budget::SizeBudget;
-use super::values::{Number, Tuple, number, printed, repr, write_float};
+use super::values::{Number, Tuple, invalid, number, repr, text_of, write_float};
 
 /// Largest width or precision that a format may have.
 const WIDEST: usize = 9999;
-
-fn invalid(why: String) -> Error {
-    Error::new(ErrorKind::InvalidOperation, why)
-}
 
 /// Form of one value: `[[fill]align][sign][#][0][width][grouping][.precision][kind]`.
 #[derive(Default)]
@@ -44,6 +40,7 @@ impl Spec {
         }
     }
 
+    /// Pads a text, which the precision cuts.
     fn pad_text(&self, text: &str) -> String {
         match self.precision {
             Some(most) => self.pad("", &text.chars().take(most).collect::<String>(), false),
@@ -159,7 +156,7 @@ pub(super) fn percent(budget: &SizeBudget, form: &str, value: &Value) -> Result<
         rest = &rest[at + 1..];
         let mut key = None;
         if let Some(inner) = rest.strip_prefix('(') {
-            let end = inner.find(')').ok_or_else(|| invalid("incomplete format key".into()))?;
+            let end = inner.find(')').ok_or_else(|| invalid("incomplete format key"))?;
             (key, rest) = (Some(&inner[..end]), &inner[end + 1..]);
         }
         let mut spec = Spec { align: Some('>'), ..Spec::default() };
@@ -174,13 +171,12 @@ pub(super) fn percent(budget: &SizeBudget, form: &str, value: &Value) -> Result<
             }
             rest = &rest[1..];
         }
-        let mut next = || {
-            values.next().ok_or_else(|| invalid("not enough arguments for format string".into()))
-        };
+        let mut next =
+            || values.next().ok_or_else(|| invalid("not enough arguments for format string"));
         let mut size = |rest: &mut &str| -> Result<Option<i64>, Error> {
             if let Some(after) = rest.strip_prefix('*') {
                 *rest = after;
-                let size = i64::try_from(next()?).map_err(|_| invalid("* wants int".into()))?;
+                let size = i64::try_from(next()?).map_err(|_| invalid("* wants int"))?;
                 return match size.unsigned_abs() as usize <= WIDEST {
                     true => Ok(Some(size)),
                     false => Err(invalid(format!("a format is wider than {WIDEST}"))),
@@ -199,7 +195,7 @@ pub(super) fn percent(budget: &SizeBudget, form: &str, value: &Value) -> Result<
             rest = after;
         }
         rest = rest.trim_start_matches(['h', 'l', 'L']);
-        let kind = rest.chars().next().ok_or_else(|| invalid("incomplete format".into()))?;
+        let kind = rest.chars().next().ok_or_else(|| invalid("incomplete format"))?;
         rest = &rest[kind.len_utf8()..];
         if kind == '%' {
             out.push('%');
@@ -223,12 +219,8 @@ pub(super) fn percent(budget: &SizeBudget, form: &str, value: &Value) -> Result<
         budget.count(spec.width + spec.precision.unwrap_or(0))?;
         let wants = |what: &str| invalid(format!("%{kind} format: {what} is required"));
         let text = match kind {
-            's' => {
-                let mut text = String::new();
-                printed(&item, false, 0, &mut text)?;
-                spec.cut(&text)
-            }
-            'r' | 'a' => spec.cut(&repr(&item)?),
+            's' => spec.pad_text(&text_of(&item)?),
+            'r' | 'a' => spec.pad_text(&repr(&item)?),
             'c' => match (item.as_str(), number(&item)) {
                 (Some(text), _) if text.chars().count() == 1 => spec.pad("", text, true),
                 (None, Some(Number::Whole(n))) => {
@@ -254,19 +246,11 @@ pub(super) fn percent(budget: &SizeBudget, form: &str, value: &Value) -> Result<
         out.push_str(&text);
     }
     if !named && !is_collection && values.next().is_some() {
-        return Err(invalid("not all arguments converted during string formatting".into()));
+        return Err(invalid("not all arguments converted during string formatting"));
     }
     out.push_str(rest);
     budget.count(out.len())?;
     Ok(out)
-}
-
-impl Spec {
-    /// Pads a text in `%s`, where the precision cuts it.
-    fn cut(&self, text: &str) -> String {
-        let cut = self.precision.map(|most| text.chars().take(most).collect::<String>());
-        self.pad("", cut.as_deref().unwrap_or(text), true)
-    }
 }
 
 /// Formats `form.format(*values, **named)`.
@@ -297,7 +281,7 @@ struct Fields<'a> {
 impl Fields<'_> {
     fn format(&mut self, form: &str, depth: usize) -> Result<String, Error> {
         if depth > 2 {
-            return Err(invalid("format fields are nested too deeply".into()));
+            return Err(invalid("format fields are nested too deeply"));
         }
         let (mut out, mut rest) = (String::new(), form);
         while let Some(at) = rest.find(['{', '}']) {
@@ -310,9 +294,9 @@ impl Fields<'_> {
                 continue;
             }
             if brace == "}" {
-                return Err(invalid("single '}' in a format".into()));
+                return Err(invalid("single '}' in a format"));
             }
-            let end = field_end(rest).ok_or_else(|| invalid("a format lacks its '}'".into()))?;
+            let end = field_end(rest).ok_or_else(|| invalid("a format lacks its '}'"))?;
             out.push_str(&self.field(&rest[..end], depth)?);
             rest = &rest[end + 1..];
         }
@@ -330,11 +314,7 @@ impl Fields<'_> {
         let spec = self.format(spec, depth + 1)?;
         let value = match conversion {
             None => value,
-            Some("s") => {
-                let mut text = String::new();
-                printed(&value, false, 0, &mut text)?;
-                text.into()
-            }
+            Some("s") => text_of(&value)?.into(),
             Some("r" | "a") => repr(&value)?.into(),
             Some(other) => return Err(invalid(format!("unknown conversion {other:?}"))),
         };
@@ -422,8 +402,7 @@ fn formatted(value: &Value, spec: &str) -> Result<String, Error> {
     }
     if let Some(after) = rest.strip_prefix('.') {
         let (precision, after) = digits(after)?;
-        parsed.precision =
-            Some(precision.ok_or_else(|| invalid("a format lacks its precision".into()))?);
+        parsed.precision = Some(precision.ok_or_else(|| invalid("a format lacks its precision"))?);
         rest = after;
     }
     parsed.kind = rest.chars().next();
@@ -444,7 +423,7 @@ fn formatted(value: &Value, spec: &str) -> Result<String, Error> {
         (Some(Number::Whole(_)), _)
             if parsed.precision.is_some() && "dxXob".contains(parsed.kind.unwrap_or(' ')) =>
         {
-            Err(invalid("precision not allowed in integer format specifier".into()))
+            Err(invalid("precision not allowed in integer format specifier"))
         }
         (Some(Number::Whole(n)), Some(kind @ ('d' | 'x' | 'X' | 'o' | 'b'))) => {
             Ok(parsed.whole(n, kind))
@@ -467,11 +446,7 @@ fn formatted(value: &Value, spec: &str) -> Result<String, Error> {
             }
         },
         (Some(_), Some(kind)) => Err(unknown(kind)),
-        (None, None | Some('s')) => {
-            let mut text = String::new();
-            printed(value, false, 0, &mut text)?;
-            Ok(parsed.pad_text(&text))
-        }
+        (None, None | Some('s')) => Ok(parsed.pad_text(&text_of(value)?)),
         (None, Some(kind)) => Err(unknown(kind)),
     }
 }

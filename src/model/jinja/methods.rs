@@ -7,11 +7,7 @@ use super::arguments::Arguments;
 use super::filters::view;
 use super::format::braces;
 use super::size_budget::{Side, SizeBudget};
-use super::values::{Tuple, is_printable, printed};
-
-fn invalid(why: impl Into<String>) -> Error {
-    Error::new(ErrorKind::InvalidOperation, why.into())
-}
+use super::values::{Tuple, invalid, is_printable, printed};
 
 /// Calls a method of a value.
 ///

@@ -44,7 +44,7 @@ pub(super) fn configure_environment(env: &mut Environment, most: usize) {
         if value.is_safe() || value.kind() == ValueKind::String || value.is_undefined() {
             return minijinja::escape_formatter(out, state, value);
         }
-        std::fmt::Write::write_str(out, &filters::text_of(value)?)
+        std::fmt::Write::write_str(out, &values::text_of(value)?)
             .map_err(|e| Error::new(ErrorKind::WriteFailure, e.to_string()))
     });
     env.add_function("dict", filters::dict);
@@ -120,7 +120,7 @@ fn add_text_filters(env: &mut Environment, budget: &Arc<SizeBudget>) {
     let shared = budget.clone();
     env.add_filter("urlencode", move |value: &Value| filters::url_encode(&shared, value));
     env.add_filter("tojson", json::to_json);
-    env.add_filter("string", filters::text_of);
+    env.add_filter("string", values::text_of);
     env.add_filter("wordcount", |text: &str| {
         text.split(|c: char| !(c.is_alphanumeric() || c == '_')).filter(|w| !w.is_empty()).count()
     });
@@ -140,22 +140,19 @@ fn add_text_filters(env: &mut Environment, budget: &Arc<SizeBudget>) {
 }
 
 fn add_list_filters(env: &mut Environment, budget: &Arc<SizeBudget>) {
-    let shared = budget.clone();
-    env.add_filter(
-        "slice",
-        move |state: &State, items: Value, count: usize, fill: Option<Value>| {
-            shared.count(count)?;
-            minijinja::filters::slice(state, items, count, fill)
-        },
-    );
-    let shared = budget.clone();
-    env.add_filter(
-        "batch",
-        move |state: &State, items: Value, count: usize, fill: Option<Value>| {
-            shared.count(count)?;
-            minijinja::filters::batch(state, items, count, fill)
-        },
-    );
+    type Chunks = fn(&State, Value, usize, Option<Value>) -> Result<Value, Error>;
+    let chunks: [(&str, Chunks); 2] =
+        [("slice", minijinja::filters::slice), ("batch", minijinja::filters::batch)];
+    for (name, filter) in chunks {
+        let shared = budget.clone();
+        env.add_filter(
+            name,
+            move |state: &State, items: Value, count: usize, fill: Option<Value>| {
+                shared.count(count)?;
+                filter(state, items, count, fill)
+            },
+        );
+    }
     env.add_filter("join", filters::join);
     env.add_filter("sum", filters::sum);
     env.add_filter("length", filters::length);

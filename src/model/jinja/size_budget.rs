@@ -3,9 +3,9 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use minijinja::value::{Kwargs, ValueKind};
-use minijinja::{Error, ErrorKind, Value};
+use minijinja::{Error, Value};
 
-use super::values::{DEEPEST, Number, Operator, arithmetic, number};
+use super::values::{DEEPEST, Number, Operator, arithmetic, invalid, number};
 
 /// Side of a text that is padded.
 #[derive(Clone, Copy)]
@@ -30,7 +30,7 @@ impl SizeBudget {
 
     pub(super) fn count(&self, bytes: usize) -> Result<(), Error> {
         if self.bytes.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes) > self.most {
-            return Err(Error::new(ErrorKind::InvalidOperation, "it writes too long a text"));
+            return Err(invalid("it writes too long a text"));
         }
         Ok(())
     }
@@ -47,7 +47,7 @@ impl SizeBudget {
 
     fn add_nested(&self, value: &Value, depth: usize) -> Result<(), Error> {
         if depth > DEEPEST {
-            return Err(Error::new(ErrorKind::InvalidOperation, "a value is nested too deeply"));
+            return Err(invalid("a value is nested too deeply"));
         }
         if let Some(text) = value.as_str() {
             return self.count(text.len());
@@ -74,10 +74,7 @@ impl SizeBudget {
         };
         let count = || match number(by) {
             Some(Number::Whole(n)) => Ok(usize::try_from(n.max(0)).unwrap_or(usize::MAX)),
-            _ => Err(Error::new(
-                ErrorKind::InvalidOperation,
-                "text and lists can only be multiplied by whole numbers",
-            )),
+            _ => Err(invalid("text and lists can only be multiplied by whole numbers")),
         };
         if let Some(text) = value.as_str() {
             let count = count()?;

@@ -67,6 +67,11 @@ impl Object for Tuple {
     }
 }
 
+/// Error for an operation that Python refuses, too.
+pub(super) fn invalid(why: impl Into<String>) -> Error {
+    Error::new(ErrorKind::InvalidOperation, why.into())
+}
+
 /// Operator on two numbers.
 #[derive(Clone, Copy)]
 pub(super) enum Operator {
@@ -111,12 +116,11 @@ pub(super) fn number(value: &Value) -> Option<Number> {
 ///
 /// `/` gives a float; `//` and `%` round down.
 pub(super) fn arithmetic(operator: Operator, a: &Value, b: &Value) -> Result<Value, Error> {
-    let error = |what: &str| Error::new(ErrorKind::InvalidOperation, what.to_owned());
     let (Some(a), Some(b)) = (number(a), number(b)) else {
-        return Err(error("only numbers can be multiplied and divided, and text by numbers"));
+        return Err(invalid("only numbers can be multiplied and divided, and text by numbers"));
     };
     if b.real() == 0.0 && !matches!(operator, Operator::Multiply | Operator::Power) {
-        return Err(error("division by zero"));
+        return Err(invalid("division by zero"));
     }
     if let (Number::Whole(a), Number::Whole(b)) = (a, b) {
         let down = |rest: i128| rest != 0 && (rest < 0) != (b < 0);
@@ -130,7 +134,7 @@ pub(super) fn arithmetic(operator: Operator, a: &Value, b: &Value) -> Result<Val
             Operator::Divide | Operator::Power => None,
         };
         if let Some(result) = whole {
-            return result.map(Value::from).ok_or_else(|| error("a number is too large"));
+            return result.map(Value::from).ok_or_else(|| invalid("a number is too large"));
         }
     }
     let (a, b) = (a.real(), b.real());
@@ -154,7 +158,7 @@ pub(super) fn printed(
     out: &mut String,
 ) -> Result<(), Error> {
     if depth > DEEPEST {
-        return Err(Error::new(ErrorKind::InvalidOperation, "a value is nested too deeply"));
+        return Err(invalid("a value is nested too deeply"));
     }
     match value.kind() {
         ValueKind::None => out.push_str("None"),
@@ -192,6 +196,13 @@ pub(super) fn printed(
         },
     }
     Ok(())
+}
+
+/// Returns the text of a value as Python's `str` does.
+pub(super) fn text_of(value: &Value) -> Result<String, Error> {
+    let mut text = String::new();
+    printed(value, false, 0, &mut text)?;
+    Ok(text)
 }
 
 /// Returns the text of a value in code, as Python's `repr` does.
