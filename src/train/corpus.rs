@@ -61,6 +61,11 @@ pub struct CorpusText {
 }
 
 impl CorpusText {
+    /// Creates a text without hidden states and distributions.
+    pub fn tokens_only(prompt: u32, prompt_tokens: u32, tokens: Vec<TokenId>) -> Self {
+        CorpusText { prompt, prompt_tokens, tokens, hidden: Vec::new(), distributions: Vec::new() }
+    }
+
     /// Returns the number of positions, one less than the tokens.
     pub fn positions(&self) -> usize {
         self.tokens.len().saturating_sub(1)

@@ -73,13 +73,7 @@ pub fn gather_on_gpu(
                 // No more than requested, as where texts are generated.
                 if corpus.tokens() < writing.tokens {
                     let prompt_tokens = GIVEN_PROMPT_TOKENS as u32;
-                    corpus.push(&CorpusText {
-                        prompt,
-                        prompt_tokens,
-                        tokens,
-                        hidden: Vec::new(),
-                        distributions: Vec::new(),
-                    })?;
+                    corpus.push(&CorpusText::tokens_only(prompt, prompt_tokens, tokens))?;
                 }
                 continue;
             }
@@ -114,13 +108,7 @@ pub fn gather_on_gpu(
                     ));
                 }
                 let prompt_tokens = prompt_tokens as u32;
-                corpus.push(&CorpusText {
-                    prompt,
-                    prompt_tokens,
-                    tokens,
-                    hidden: Vec::new(),
-                    distributions: Vec::new(),
-                })?;
+                corpus.push(&CorpusText::tokens_only(prompt, prompt_tokens, tokens))?;
             }
             if !tell(corpus) {
                 return Ok(());
