@@ -191,7 +191,7 @@ impl Pixels {
                 ((0, 0), format!("\x1b_Ga=d,d=I,i={id},q=2\x1b\\"))
             }));
         }
-        frame.shown = frame.wanted.clone();
+        frame.shown = std::mem::take(&mut frame.wanted);
         update
     }
 
